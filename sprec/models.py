@@ -15,7 +15,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from .data import InputError
 
-# %% ../nbs/14_models.ipynb #fe9d6ca6
+# %% ../nbs/14_models.ipynb #6d0f1eba
 SPECIAL = ['<pad>', '<s>', '</s>', '<unk>']
 
 def tiny_tokenizer(
@@ -25,14 +25,14 @@ def tiny_tokenizer(
 ) -> PreTrainedTokenizerFast:
     "A fast tokenizer trained on `texts`."
     if kind not in ('word', 'bpe'): raise InputError(f"tokenizer kind {kind!r} is not known; choose 'word' or 'bpe'")
-    marks = [pre_tokenizers.Split(Regex(r'", "|"|\n'), 'isolated')]
     if kind == 'word':
         t = Tokenizer(models.WordLevel(unk_token='<unk>'))
-        t.pre_tokenizer = pre_tokenizers.Sequence(marks + [pre_tokenizers.Metaspace(prepend_scheme='never')])
+        t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(prepend_scheme='never', split=False),  # spaces become part of words
+            pre_tokenizers.Split(Regex('",▁"|"|\n'), 'isolated'), pre_tokenizers.Split(Regex('▁(?=[^"])'), 'merged_with_next')])
         t.decoder, trainer = decoders.Metaspace(prepend_scheme='never'), trainers.WordLevelTrainer(special_tokens=SPECIAL)
     else:
         t = Tokenizer(models.BPE())
-        t.pre_tokenizer = pre_tokenizers.Sequence(marks + [pre_tokenizers.ByteLevel(add_prefix_space=False)])
+        t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(r'", "|"|\n'), 'isolated'), pre_tokenizers.ByteLevel(add_prefix_space=False)])
         t.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL[:3], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
     t.train_from_iterator(texts, trainer)

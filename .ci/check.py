@@ -1,0 +1,158 @@
+"""Every check of `make test`, on a copy: the working tree is only read, and git is not asked.
+
+usage: check.py [--workers 2] [--flags "slow gpu net"]"""
+import argparse
+import ast
+import difflib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+import readme
+from common import bin_dir, cfg, page_env, pages, root
+
+lib, nbs = cfg['lib_path'], cfg['nbs_path']
+notebook_only = {'nbdev', 'fastcore', 'execnb', 'ghapi', 'IPython', 'ipywidgets', 'jupyterlab', 'nbconvert', 'nbclient', 'nbformat'}
+results = []
+
+def report(name, problems, note=''):
+    "One line for a check: what it is, and for each problem what to do."
+    results.append(not problems)
+    print(f"{'FAIL' if problems else 'ok':5} {name}{'' if problems or not note else f': {note}'}", flush=True)
+    for p in problems: print(f'      {p}', flush=True)
+
+def copy_tree(dest):
+    "What the checks need: the notebooks, the library and the files at the top."
+    junk = shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', 'runs', '.last_checked', '*.partial')
+    for folder in (nbs, lib): shutil.copytree(root/folder, dest/folder, ignore=junk)
+    for f in root.iterdir():
+        if f.is_file(): shutil.copy2(f, dest)
+    return dest
+
+def files(folder, pattern='*'):
+    "Path within `folder` to content."
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob(pattern))
+            if p.is_file() and '__pycache__' not in p.parts}
+
+def first_change(old, new):
+    "The first line that differs, as a hint."
+    lines = difflib.unified_diff(old.decode().splitlines(), new.decode().splitlines(), n=0, lineterm='')
+    return ' | '.join(l.strip()[:100] for l in list(lines)[3:5])
+
+def tool(name, cwd):
+    "Run one of nbdev's commands on a copy."
+    done = subprocess.run([bin_dir/name], cwd=cwd, env=page_env(), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return [f'{name} ended with code {done.returncode}: {done.stderr.strip()[-500:]}'] if done.returncode else []
+
+def check_clean(src, work):
+    "`nbdev_clean` would change nothing."
+    bad, old = tool('nbdev_clean', work), files(src/nbs, '*.ipynb')
+    new = files(work/nbs, '*.ipynb')
+    bad += [f'{nbs}/{f} holds execution counts or metadata; run `make clean`' for f in old if old[f] != new[f]]
+    report('notebooks clean', bad, f'{len(old)} notebooks')
+
+def stored_problems(path):
+    "What a stored output should not hold: an error, a progress bar, the name of somebody's folder."
+    places = ['/home/', '/Users/', '/root/', '/tmp/', '/var/folders/', str(root), str(Path.home())]
+    if os.environ.get('SPREC_DATA'): places.append(os.path.abspath(os.environ['SPREC_DATA']))
+    for cell in json.loads(path.read_text(encoding='utf-8'))['cells']:
+        for o in cell.get('outputs', []):
+            text = ''.join(''.join(v) for k, v in [('text', o.get('text', '')), *o.get('data', {}).items()] if k.startswith('text'))
+            place = next((p for p in places if len(p) > 1 and p in text), None)
+            if o['output_type'] == 'error': yield cell, f"the error {o['ename']}"
+            elif place: yield cell, f'a path of one machine ({place}...)'
+            elif re.search(r'\d%\||\d(?:it/s|s/it)\b', text): yield cell, 'a progress bar'
+
+def check_outputs(src):
+    "Stored outputs are the same on every machine."
+    bad = [f"{p.relative_to(src)}, cell {c['id']}, stores {what}; mend the cell, then `make pages PAGES={p.stem}`"
+           for p in pages(src) for c, what in stored_problems(p)]
+    report('stored outputs plain', bad)
+
+def check_library(src, work):
+    "`nbdev_export` into an emptied library gives the library."
+    for f in (work/lib).rglob('*.py'):
+        if f.name != '__init__.py': f.unlink()
+    bad, old = tool('nbdev_export', work), files(src/lib, '*.py')
+    new = files(work/lib, '*.py')
+    for f in sorted(old.keys() | new.keys()):
+        made = re.search(r'File to edit: (?:\.\./)*(\S+)\.\n', (new.get(f) or old.get(f)).decode())
+        page = made[1] if made else 'the notebooks'
+        if f not in new: bad.append(f'{lib}/{f} comes from no notebook; remove it')
+        elif f not in old: bad.append(f'{lib}/{f} is missing; write it from {page} with `make export`')
+        elif old[f] != new[f]:
+            bad.append(f'{lib}/{f} is not what {page} gives; edit the notebook, then `make export` ({first_change(old[f], new[f])})')
+    report('library in step with the notebooks', bad, f'{len(old)} files')
+
+def imported(source):
+    "(level, module) for every import at the top of a module or anywhere below."
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import): yield from ((0, a.name) for a in node.names)
+        if isinstance(node, ast.ImportFrom): yield node.level, node.module or ''
+
+def check_imports(src):
+    "A room imports only rooms with lower numbers, and the library needs no notebook tools."
+    texts = {f: t.decode() for f, t in files(src/lib, '*.py').items() if not Path(f).name.startswith('_')}
+    page_of = {f[:-3].replace('/', '.'): m[1] for f, t in texts.items() if (m := re.search(r'File to edit: \S*?(\w+)\.ipynb', t))}
+    bad = []
+    for f, text in texts.items():
+        me = f[:-3].replace('/', '.')
+        for level, mod in imported(text):
+            if not level and mod.split('.')[0] in notebook_only: bad.append(f'{lib}/{f} imports {mod}, which only notebooks have')
+            parts = me.split('.')[:-level] if level else []
+            other = '.'.join([*parts, mod]) if level else mod.removeprefix(lib + '.')
+            if (level or mod.startswith(lib + '.')) and page_of.get(other, '') >= page_of.get(me, '~'):
+                bad.append(f'{page_of[me]} imports {page_of[other]}, which comes later')
+    report('imports go to lower rooms', bad)
+
+def check_readme(src):
+    "`make readme` would change nothing, and every link of the README leads somewhere."
+    text, images = readme.build(src)
+    there = files(src/readme.figures) if (src/readme.figures).exists() else {}
+    old = (src/'README.md').read_bytes() if (src/'README.md').exists() else b''
+    bad = []
+    if old != text.encode():
+        bad.append(f'README.md is not what {nbs}/index.ipynb gives; run `make readme` ({first_change(old, text.encode())})')
+    if {f'{readme.figures}/{k}': v for k, v in there.items()} != images: bad.append(f'the figures in {readme.figures}/ are not those of the notebook; run `make readme`')
+    bad += [f'README.md links to {link}, which is not there; mend {nbs}/index.ipynb, then `make readme`' for link in readme.dead_links(text)]
+    report('README in step with index', bad)
+
+def check_pages(src, workers, flags):
+    "`nbdev_test` on every page, which leaves nothing behind."
+    before, names = files(src/nbs), [p.relative_to(src).as_posix() for p in pages(src)]
+    cmd = [bin_dir/'nbdev_test', '--n_workers', str(workers), '--flags', flags, '--do_print', '--timing']
+    run = subprocess.Popen(cmd, cwd=src, env=page_env(PYTHONPATH=str(src)), stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace')
+    said = []
+    for line in run.stdout:
+        said.append(line.replace(f'{src}/', ''))
+        print('      ' + said[-1], end='', flush=True)
+    failed = re.findall(r'^\t(\S+\.ipynb)$', ''.join(said), re.M) if run.wait() else []
+    for n in names:
+        report(f'page {n}', [f'a cell failed, see above; open it with `make lab`'] if Path(n).name in failed else [])
+    if run.returncode and not failed: report('nbdev_test', [f'ended with code {run.returncode}; see above'])
+    after = files(src/nbs)
+    left = sorted(f for f in after if after[f] != before.get(f)) + sorted(before.keys() - after.keys())
+    report('pages leave nothing behind', [f'{nbs}/{f} was written, changed or removed by a page; use a temporary folder' for f in left])
+
+def main():
+    parser = argparse.ArgumentParser(description='Every check of `make test`.')
+    parser.add_argument('--workers', type=int, default=2, help='pages run at a time')
+    parser.add_argument('--flags', default='', help='cells to run that are skipped otherwise: slow gpu net')
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix='sprec-test-') as tmp:
+        src, work = (copy_tree(Path(tmp).resolve()/d) for d in ('sprec-src', 'work'))
+        check_clean(src, work)
+        check_outputs(src)
+        check_library(src, work)
+        check_imports(src)
+        check_readme(src)
+        check_pages(src, args.workers, args.flags)
+    print(f'{sum(results)} passed, {len(results) - sum(results)} failed')
+    sys.exit(not all(results))
+
+if __name__ == '__main__': main()

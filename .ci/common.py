@@ -1,0 +1,24 @@
+"What the checks and the page runner share."
+import os
+from configparser import ConfigParser
+from pathlib import Path
+
+root = Path(__file__).resolve().parent.parent
+bin_dir = root/'.venv/bin'
+conf = ConfigParser(delimiters=['='], interpolation=None)
+conf.read(root/'settings.ini', encoding='utf-8')
+cfg = conf['DEFAULT']
+
+def page_env(**extra):
+    "The environment pages run in: offline, no progress bars, one thread a process, our commands first."
+    env = dict(os.environ, TQDM_DISABLE='1', HF_HUB_OFFLINE='1', HF_HUB_DISABLE_TELEMETRY='1', TOKENIZERS_PARALLELISM='false',
+               OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', PYTHONUNBUFFERED='1', PYTHONDONTWRITEBYTECODE='1')
+    env['PATH'] = f"{bin_dir}{os.pathsep}{env['PATH']}"
+    if env.get('SPREC_DATA'): env['SPREC_DATA'] = os.path.abspath(env['SPREC_DATA'])
+    elif (root/'data').is_dir(): env['SPREC_DATA'] = str(root/'data')
+    return env | extra
+
+def pages(base=root):
+    "Every notebook that is a page: not a draft (`_name`), not a checkpoint."
+    hidden = lambda p: any(part[0] in '._' for part in p.relative_to(base/cfg['nbs_path']).parts)
+    return sorted(p for p in (base/cfg['nbs_path']).rglob('*.ipynb') if not hidden(p))

@@ -1,0 +1,45 @@
+# Needs make and Python 3.11 or newer, nothing else. `make help` lists the commands.
+PYTHON  ?= python3
+WORKERS ?= 2
+FLAGS   ?=
+PAGES   ?=
+ARGS    ?=
+bin := .venv/bin
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lab pages readme export clean base dev
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "  PYTHON=python3.12    the Python that makes .venv, when there is none yet"
+	@echo "  SPREC_DATA=folder    where raw data lie, for the pages that read them"
+
+demo: base ## the main job, embedded and offline (ARGS="--help" for its options)
+	$(bin)/sprec demo $(ARGS)
+
+test: dev ## every check (WORKERS=4 pages at a time; FLAGS=slow adds the slow cells)
+	@$(bin)/python .ci/check.py --workers $(WORKERS) --flags "$(FLAGS)"
+
+lab: dev ## JupyterLab on nbs/ (ARGS for its options)
+	$(bin)/jupyter lab --notebook-dir=nbs $(ARGS)
+
+pages: dev ## run every page in place, store outputs, clean, export, README (PAGES="10_data" for some)
+	@$(bin)/python .ci/pages.py $(PAGES)
+	@$(MAKE) --no-print-directory clean export readme
+
+export: dev ## write sprec/ from the notebooks
+	$(bin)/nbdev_export
+
+clean: dev ## strip execution counts and metadata from the notebooks
+	$(bin)/nbdev_clean
+
+readme: dev ## write README.md and its figures from nbs/index.ipynb
+	@$(bin)/python .ci/readme.py
+
+base:
+	@.ci/env.sh base
+
+dev:
+	@.ci/env.sh dev
