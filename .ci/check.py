@@ -17,11 +17,11 @@ from common import bin_dir, cfg, page_env, pages, root
 
 lib, nbs = cfg['lib_path'], cfg['nbs_path']
 notebook_only = {'nbdev', 'fastcore', 'execnb', 'ghapi', 'IPython', 'ipywidgets', 'jupyterlab', 'nbconvert', 'nbclient', 'nbformat'}
-results = []
+results = {}
 
 def report(name, problems, note=''):
     "One line for a check: what it is, and for each problem what to do."
-    results.append(not problems)
+    results[name] = not problems
     print(f"{'FAIL' if problems else 'ok':5} {name}{'' if problems or not note else f': {note}'}", flush=True)
     for p in problems: print(f'      {p}', flush=True)
 
@@ -48,6 +48,15 @@ def tool(name, cwd):
     done = subprocess.run([bin_dir/name], cwd=cwd, env=page_env(), stdin=subprocess.DEVNULL, capture_output=True, text=True)
     return [f'{name} ended with code {done.returncode}: {done.stderr.strip()[-500:]}'] if done.returncode else []
 
+def check_readable(src):
+    "Every notebook parses; the other checks need that."
+    bad = []
+    for p in sorted((src/nbs).rglob('*.ipynb')):
+        try: json.loads(p.read_text(encoding='utf-8'))['cells']
+        except (ValueError, KeyError, TypeError) as e: bad.append(f'{p.relative_to(src)} is no notebook ({type(e).__name__}: {e}); was a merge left half done?')
+    report('notebooks readable', bad)
+    return not bad
+
 def check_clean(src, work):
     "`nbdev_clean` would change nothing."
     bad, old = tool('nbdev_clean', work), files(src/nbs, '*.ipynb')
@@ -69,7 +78,7 @@ def stored_problems(path):
 
 def check_outputs(src):
     "Stored outputs are the same on every machine."
-    bad = [f"{p.relative_to(src)}, cell {c['id']}, stores {what}; mend the cell, then `make pages PAGES={p.stem}`"
+    bad = [f"{p.relative_to(src)}, cell {c.get('id')}, stores {what}; mend the cell, then `make pages PAGES={p.stem}`"
            for p in pages(src) for c, what in stored_problems(p)]
     report('stored outputs plain', bad)
 
@@ -81,11 +90,11 @@ def check_library(src, work):
     new = files(work/lib, '*.py')
     for f in sorted(old.keys() | new.keys()):
         made = re.search(r'File to edit: (?:\.\./)*(\S+)\.\n', (new.get(f) or old.get(f)).decode())
-        page = made[1] if made else 'the notebooks'
+        page = made[1] if made else 'settings.ini and the notebooks'
         if f not in new: bad.append(f'{lib}/{f} comes from no notebook; remove it')
         elif f not in old: bad.append(f'{lib}/{f} is missing; write it from {page} with `make export`')
         elif old[f] != new[f]:
-            bad.append(f'{lib}/{f} is not what {page} gives; edit the notebook, then `make export` ({first_change(old[f], new[f])})')
+            bad.append(f'{lib}/{f} differs from an export of {page}; change things there, then `make export` ({first_change(old[f], new[f])})')
     report('library in step with the notebooks', bad, f'{len(old)} files')
 
 def imported(source):
@@ -121,22 +130,31 @@ def check_readme(src):
     bad += [f'README.md links to {link}, which is not there; mend {nbs}/index.ipynb, then `make readme`' for link in readme.dead_links(text)]
     report('README in step with index', bad)
 
-def check_pages(src, workers, flags):
-    "`nbdev_test` on every page, which leaves nothing behind."
-    before, names = files(src/nbs), [p.relative_to(src).as_posix() for p in pages(src)]
+def nbdev_test(src, workers, flags):
+    "Run the pages of a copy, show what goes wrong as it happens, and return the exit code and all that was said."
     cmd = [bin_dir/'nbdev_test', '--n_workers', str(workers), '--flags', flags, '--do_print', '--timing']
     run = subprocess.Popen(cmd, cwd=src, env=page_env(PYTHONPATH=str(src)), stdin=subprocess.DEVNULL,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace')
-    said = []
+    said, chatter = '', re.compile(r'Starting |Success\.$|- Completed |\s*$|\S+\.ipynb: \d+ secs$')
     for line in run.stdout:
-        said.append(line.replace(f'{src}/', ''))
-        print('      ' + said[-1], end='', flush=True)
-    failed = re.findall(r'^\t(\S+\.ipynb)$', ''.join(said), re.M) if run.wait() else []
-    for n in names:
-        report(f'page {n}', [f'a cell failed, see above; open it with `make lab`'] if Path(n).name in failed else [])
-    if run.returncode and not failed: report('nbdev_test', [f'ended with code {run.returncode}; see above'])
+        line = line.replace(f'{src}/', '')
+        said += line
+        for done in re.findall(r'- Completed (\S+?\.ipynb)', line): print(f'      ran {done}', flush=True)
+        if not chatter.match(line): print(f'      {line}', end='', flush=True)
+    return run.wait(), said
+
+def check_pages(src, workers, flags):
+    "`nbdev_test` on every page, which leaves nothing behind."
+    before = files(src/nbs)
+    code, said = nbdev_test(src, workers, flags)
+    failed = re.findall(r'^\t(\S+\.ipynb)$', said, re.M)
+    secs = dict(re.findall(r'^(\S+\.ipynb): (\d+) secs$', said, re.M))
+    if code and not failed: report('pages', [f'nbdev_test ended with code {code}, see above'])
+    for p in pages(src) if failed or not code else []:
+        bad = ['a cell failed, see above; `make lab` opens it'] if p.name in failed else []
+        report(f'page {p.relative_to(src)}', bad, f'{secs[p.name]} s' if p.name in secs else '')
     after = files(src/nbs)
-    left = sorted(f for f in after if after[f] != before.get(f)) + sorted(before.keys() - after.keys())
+    left = sorted(f for f in before.keys() | after.keys() if after.get(f) != before.get(f))
     report('pages leave nothing behind', [f'{nbs}/{f} was written, changed or removed by a page; use a temporary folder' for f in left])
 
 def main():
@@ -146,13 +164,16 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix='sprec-test-') as tmp:
         src, work = (copy_tree(Path(tmp).resolve()/d) for d in ('sprec-src', 'work'))
-        check_clean(src, work)
-        check_outputs(src)
-        check_library(src, work)
-        check_imports(src)
-        check_readme(src)
-        check_pages(src, args.workers, args.flags)
-    print(f'{sum(results)} passed, {len(results) - sum(results)} failed')
-    sys.exit(not all(results))
+        if check_readable(src):
+            check_clean(src, work)
+            check_outputs(src)
+            check_library(src, work)
+            check_imports(src)
+            check_readme(src)
+            check_pages(src, args.workers, args.flags)
+    failed = [name for name, ok in results.items() if not ok]
+    if failed: print('failed: ' + ', '.join(failed))
+    print(f'{len(results) - len(failed)} passed, {len(failed)} failed')
+    sys.exit(bool(failed))
 
 if __name__ == '__main__': main()

@@ -19,9 +19,11 @@ if ! here; then
     "$python" -m venv --clear .venv
 fi
 echo "Installing into .venv from constraints.txt (some minutes the first time)"
+install=(.venv/bin/python -m pip install -c constraints.txt)
+[[ -t 1 ]] || install+=(--quiet)
 case $want in
-    base) .venv/bin/python -m pip install -c constraints.txt -e . ;;
-    dev)  .venv/bin/python -m pip install -c constraints.txt -e '.[dev]'; echo "$key" > .venv/.made-base ;;
+    base) "${install[@]}" -e . ;;
+    dev)  "${install[@]}" -e '.[dev]'; echo "$key" > .venv/.made-base ;;
     *)    echo "unknown environment '$want': base or dev" >&2; exit 2 ;;
 esac
 echo "$key" > ".venv/.made-$want"

@@ -34,7 +34,8 @@ def run(path):
     name, skip = path.relative_to(root), skipped(path)
     if skip is None: return f'{name}: not run (skip_exec)', True
     nb, start = nbformat.read(path, as_version=4), time.time()
-    page = Page(nb, timeout=None, kernel_name='python3', resources={'metadata': {'path': str(path.parent)}})
+    page = Page(nb, timeout=None, kernel_name='python3', extra_arguments=['--log-level=40'],
+                resources={'metadata': {'path': str(path.parent)}})
     page.skipped = skip
     try: page.execute(env=page_env())
     except (CellExecutionError, DeadKernelError) as e:
