@@ -53,7 +53,8 @@ def check_readable(src):
     bad = []
     for p in sorted((src/nbs).rglob('*.ipynb')):
         try: json.loads(p.read_text(encoding='utf-8'))['cells']
-        except (ValueError, KeyError, TypeError) as e: bad.append(f'{p.relative_to(src)} is no notebook ({type(e).__name__}: {e}); was a merge left half done?')
+        except (ValueError, KeyError, TypeError) as e:
+            bad.append(f'{p.relative_to(src)} is no notebook ({type(e).__name__}: {e}); was a merge left half done?')
     report('notebooks readable', bad)
     return not bad
 
@@ -126,7 +127,8 @@ def check_readme(src):
     bad = []
     if old != text.encode():
         bad.append(f'README.md is not what {nbs}/index.ipynb gives; run `make readme` ({first_change(old, text.encode())})')
-    if {f'{readme.figures}/{k}': v for k, v in there.items()} != images: bad.append(f'the figures in {readme.figures}/ are not those of the notebook; run `make readme`')
+    if {f'{readme.figures}/{k}': v for k, v in there.items()} != images:
+        bad.append(f'the figures in {readme.figures}/ are not those of the notebook; run `make readme`')
     bad += [f'README.md links to {link}, which is not there; mend {nbs}/index.ipynb, then `make readme`' for link in readme.dead_links(text)]
     report('README in step with index', bad)
 
@@ -140,7 +142,7 @@ def nbdev_test(src, workers, flags):
         line = line.replace(f'{src}/', '')
         said += line
         for done in re.findall(r'- Completed (\S+?\.ipynb)', line): print(f'      ran {done}', flush=True)
-        if not chatter.match(line): print(f'      {line}', end='', flush=True)
+        if not chatter.match(line): print(f'      {line.rstrip()[:500]}', flush=True)
     return run.wait(), said
 
 def check_pages(src, workers, flags):

@@ -72,7 +72,7 @@ def tidy(title:str) -> str:
     title = re.sub(r'\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*', ' ', title)
     return title.encode('utf-8', 'replace').decode('utf-8').strip()
 
-# %% ../nbs/11_sources.ipynb #020e1a5e
+# %% ../nbs/11_sources.ipynb #5513a371
 @dataclass
 class Log:
     "A log as read: who took what, when, and what the items are called."
@@ -83,18 +83,16 @@ class Log:
 def seconds(
     column,            # text, numbers or dates
     time_format=None,  # as in strptime, for dates that are not ISO
-) -> pd.Series:        # numbers; NaN where nothing could be read
+) -> pd.Series:        # float64; NaN where nothing could be read
     "Times as numbers: a number stays what it is, a date becomes seconds since 1970 (UTC)."
-    if time_format is None: t = pd.to_numeric(column, errors='coerce')
-    else: t = pd.Series(np.nan, index=column.index)
+    t = pd.Series(np.nan, index=column.index) if time_format else pd.to_numeric(column, errors='coerce').astype(float)
     left = t.isna()
     if left.any():
         dates = pd.to_datetime(column[left], format=time_format or 'ISO8601', utc=True, errors='coerce')
-        t = t.astype(float)
         t[left] = (dates - pd.Timestamp(0, tz='UTC')) / pd.Timedelta('1s')
-    return t.where(t.astype(float).abs() < 2.**62)
+    return t.where(t.abs() < 2.**62)
 
-# %% ../nbs/11_sources.ipynb #d50c124d
+# %% ../nbs/11_sources.ipynb #0964c5fe
 def read_text_table(
     path,     # .csv, .tsv, perhaps with .gz
     sep:str,  # what stands between columns
@@ -104,8 +102,12 @@ def read_text_table(
         try: df = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding=encoding, low_memory=False)
         except UnicodeDecodeError: continue
         except pd.errors.EmptyDataError: raise InputError(f"{path.name} is empty; it needs a header line and rows") from None
-        except pd.errors.ParserError as e: raise InputError(f"{path.name} is not a table separated by {sep!r}: {str(e).strip()}; mend that line or give `sep`") from None
-        except (EOFError, OSError, zlib.error) as e: raise InputError(f"{path.name} cannot be read to its end ({e}); fetch or write it again") from None
+        except pd.errors.ParserError as e:
+            raise InputError(f"{path.name} is not a table separated by {sep!r}: {str(e).strip()}; mend that line or give `sep`") from None
+        except (EOFError, OSError, zlib.error) as e:
+            raise InputError(f"{path.name} cannot be read to its end ({e}); fetch or write it again") from None
+        if not isinstance(df.index, pd.RangeIndex):
+            raise InputError(f"the rows of {path.name} have more columns than its header; put titles that hold {sep!r} in double quotes")
         df.columns = [str(c).strip() for c in df.columns]
         return df.fillna(''), encoding
 
@@ -133,16 +135,17 @@ def read_ratings(
     items['categories'] = [c.split('|') for c in items.categories]
     return Log(events, items, dict(files=file_hashes(files.values())))
 
-# %% ../nbs/11_sources.ipynb #2ad039bd
+# %% ../nbs/11_sources.ipynb #fdb5f08d
 def usable(
     events,          # of a `Log`
     known,           # ids of the items that have a title
     min_rating=None, # lowest rating that counts as taken; None keeps all, as the paper does
 ) -> tuple:          # (the rows that can be used, {reason: rows dropped})
     "Sort out the rows that cannot be used, and count them by reason."
-    why = {'no user': events.user == '', 'no item': events.item == '', 'no readable time': events.time.isna(), 'item without title': ~events.item.isin(known)}
+    why = {'no user': events.user == '', 'no item': events.item == '', 'no readable time': events.time.isna(),
+           'item without title': ~events.item.isin(known)}
     if min_rating is not None:
-        if 'rating' not in events: raise InputError(f"min_rating is {min_rating}, but the log has no ratings; leave it out or name the column with rating=...")
+        if 'rating' not in events: raise InputError(f"min_rating is {min_rating}, but the log has no ratings; leave it out or name the column")
         rating = pd.to_numeric(events.rating, errors='coerce')
         why |= {'no rating': rating.isna(), f'rating below {min_rating:g}': rating < min_rating}
     reason = np.select([np.asarray(w, bool) for w in why.values()], list(why), default='')
@@ -159,7 +162,7 @@ def membership(
     for i, cs in enumerate(lists): out[i, [at[c] for c in cs if c in at]] = True
     return tuple(names), out
 
-# %% ../nbs/11_sources.ipynb #9085f1f9
+# %% ../nbs/11_sources.ipynb #07fd9c87
 def split_log(
     log:Log,
     source:str='',           # name for the manifest
@@ -183,7 +186,9 @@ def split_log(
     named = items[(items.title != '') & ~items.item.duplicated()]
     titles, twins = unique_titles(named.title, named.item)
     events, dropped = usable(log.events, named.item, min_rating)
-    if not len(events): raise InputError(f"none of the {len(log.events):,} rows can be used: {', '.join(f'{n:,} {r}' for r, n in dropped.items()) or 'there are none'}")
+    if not len(events):
+        why = ', '.join(f'{n:,} {r}' for r, n in dropped.items()) or 'there are none'
+        raise InputError(f"none of the {len(log.events):,} rows can be used: {why}")
     catalog = Catalog(titles, *membership(named.categories, no_category))
     user, item = pd.factorize(events.user, sort=True)[0], pd.Index(named.item).get_indexer(events.item)
     notes = dict(rows_read=len(log.events), dropped=dropped, repeated_pairs=int(events.duplicated(['user', 'item']).sum()),
@@ -191,11 +196,26 @@ def split_log(
     return make_split(user, item, events.time.to_numpy(), catalog, source, history, min_history, min_length, ratios,
                       n_train, n_valid, n_test, n_categories, exclude, seed, domain, min_rating=min_rating, **notes, **log.notes)
 
-# %% ../nbs/11_sources.ipynb #d77b428c
-def _as_text(column): # any column as text, '' where nothing; lists of categories joined
-    column = column.map(lambda v: '|'.join(map(str, v)) if isinstance(v, (list, tuple, np.ndarray)) else v)
+# %% ../nbs/11_sources.ipynb #56eb8774
+def _open_table(source, sep): # (table, its name, notes)
+    if isinstance(source, pd.DataFrame): return source, 'the table', {}
+    path, name = Path(source), Path(source).name
+    kind = next((s for s in ('.csv', '.tsv', '.parquet') if name.lower().removesuffix('.gz').endswith(s)), None)
+    if kind is None: raise InputError(f"{name} is neither .csv, .tsv nor .parquet; save the table as one of these")
+    if kind == '.parquet': df, encoding = _read_parquet(path), 'parquet'
+    else: df, encoding = read_text_table(path, sep or {'.csv': ',', '.tsv': '\t'}[kind])
+    return df, name, dict(files=file_hashes([path]), encoding=encoding)
+
+def _read_parquet(path):
+    try: return pd.read_parquet(path, dtype_backend='numpy_nullable')
+    except Exception as e: raise InputError(f"{path.name} is not a parquet file that can be read ({str(e).splitlines()[0]})") from None
+
+def _as_text(column, separator): # any column as text, '' where nothing; lists of categories joined
+    def flat(v): return separator.join(map(str, v)) if isinstance(v, (list, tuple, np.ndarray)) else v
+    if column.dtype == object: column = column.map(flat)
     return column.astype('string').fillna('').str.strip()
 
+# %% ../nbs/11_sources.ipynb #9c441383
 def read_table(
     source,                       # path of a .csv, .tsv or .parquet (text perhaps with .gz), or a DataFrame
     user:str='user',              # names of columns
@@ -209,30 +229,20 @@ def read_table(
     time_format:str=None,         # as in strptime, for dates that are not ISO
 ) -> Log:
     "Read a table with one row an event."
-    notes = {}
-    if isinstance(source, pd.DataFrame): df, name = source, 'the table'
-    else:
-        path, name = Path(source), Path(source).name
-        kind = next((s for s in ('.csv', '.tsv', '.parquet') if name.lower().removesuffix('.gz').endswith(s)), None)
-        if kind is None: raise InputError(f"{name} is neither .csv, .tsv nor .parquet; save the table as one of these")
-        if kind == '.parquet': df, encoding = _read_parquet(path), 'parquet'
-        else: df, encoding = read_text_table(path, sep or {'.csv': ',', '.tsv': '\t'}[kind])
-        notes = dict(files=file_hashes([path]), encoding=encoding)
+    df, name, notes = _open_table(source, sep)
     extra = {k: c for k, c in dict(categories=categories, rating=rating).items() if c in df or c != k}
     df = _columns(df, dict(user=user, item=item, time=timestamp, title=title) | extra, name,
-                  '; rename yours, or name it with user=, item=, timestamp=, title=').apply(_as_text)
+                  '; rename yours, or name it with user=, item=, timestamp=, title=').apply(_as_text, separator=separator)
     if not len(df): raise InputError(f"{name} has a header but no rows")
     df['title'], times = df.title.map({t: tidy(t) for t in df.title.unique()}), df.time
     df['time'] = seconds(times, time_format)
-    if df.time.isna().all(): raise InputError(f"none of the {len(df):,} values in column {timestamp!r} is a time (the first is {times.iloc[0]!r}); give seconds or dates such as 2015-03-09 18:51:51, or time_format")
+    if df.time.isna().all():
+        raise InputError(f"none of the {len(df):,} values in column {timestamp!r} is a time (the first is {times.iloc[0]!r}); "
+                         "give seconds or dates such as 2015-03-09 18:51:51, or time_format")
     items, notes['items_with_two_titles'] = _name_items(df, separator)
     return Log(df.drop(columns=['title', *(['categories'] if 'categories' in df else [])]), items, notes)
 
-def _read_parquet(path):
-    try: return pd.read_parquet(path, dtype_backend='numpy_nullable')
-    except Exception as e: raise InputError(f"{path.name} is not a parquet file that can be read ({str(e).splitlines()[0]})") from None
-
-# %% ../nbs/11_sources.ipynb #ce003209
+# %% ../nbs/11_sources.ipynb #bc8772f2
 def _name_items(df, separator): # (item, title, categories in order of item, how many items had another title too)
     named = df[(df.title != '') & (df.item != '')]
     named = named.assign(time=named.time.where(named.user != ''))            # a row that counts comes before one that does not
@@ -240,7 +250,8 @@ def _name_items(df, separator): # (item, title, categories in order of item, how
     items = pairs.drop_duplicates('item')[['item', 'title']].reset_index(drop=True)
     lists = {}
     if 'categories' in df:
-        for i, c in df[['item', 'categories']].drop_duplicates().itertuples(index=False): lists.setdefault(i, []).extend(c.split(separator))
+        for i, c in df[['item', 'categories']].drop_duplicates().itertuples(index=False):
+            lists.setdefault(i, []).extend(filter(None, c.split(separator)))
     items['categories'] = [lists.get(i, []) for i in items.item]
     return items, int((pairs.item.value_counts() > 1).sum())
 
@@ -260,7 +271,7 @@ def quoted_titles(
         out.append('", "'.join(pieces[i:i+n])); i += n
     return out
 
-# %% ../nbs/11_sources.ipynb #a3de7625
+# %% ../nbs/11_sources.ipynb #f9784bec
 @dataclass
 class Rows:
     "Instruction rows as titles."
@@ -269,28 +280,34 @@ class Rows:
     raw:set         # the titles as written
     pattern:set     # what the plain pattern reads where it differs
 
+def read_json(
+    path:Path,
+    kind:type,  # dict or list: what the file has to hold
+):              # what it holds
+    "Read a JSON file of the kind expected, or say in one sentence why not."
+    try: out = json.loads(Path(path).read_bytes())
+    except ValueError as e: raise InputError(f"{path.name} is not JSON ({str(e).splitlines()[0]}); fetch or write it again") from None
+    if isinstance(out, kind): return out
+    raise InputError(f"{path.name} holds a {type(out).__name__} where a {kind.__name__} is needed")
+
+# %% ../nbs/11_sources.ipynb #87ec0435
 def _one_row(row, where, known): # (history, target) as written
-    if not isinstance(row, dict) or not all(isinstance(row.get(k), str) for k in ('input', 'output')): raise InputError(f"{where} is no instruction row; it needs the texts 'input' and 'output'")
+    if not isinstance(row, dict) or not all(isinstance(row.get(k), str) for k in ('input', 'output')):
+        raise InputError(f"{where} is no instruction row; it needs the texts 'input' and 'output'")
     past, output = quoted_titles(row['input'], known), row['output']
     a, b = output.find('"'), output.rfind('"')
     if not past: raise InputError(f"{where} has no history: no title in double quotes in its 'input' {row['input'][:60]!r}")
     if a == b: raise InputError(f"{where} has no target: no title in double quotes in its 'output' {output[:60]!r}")
-    past, target = past, output[a+1:b]
-    if not all(tidy(t) for t in [*past, target]): raise InputError(f"{where} has an empty title")
-    return past, target
-
-def read_json(path:Path):
-    "What a JSON file holds, or one sentence on why it cannot be read."
-    try: return json.loads(Path(path).read_bytes())
-    except ValueError as e: raise InputError(f"{path.name} is not JSON ({str(e).splitlines()[0]}); fetch or write it again") from None
+    if not all(tidy(t) for t in [*past, output[a+1:b]]): raise InputError(f"{where} has an empty title")
+    return past, output[a+1:b]
 
 def read_instructions(
     path:Path,  # a JSON list of {'instruction', 'input', 'output'}
     known=(),   # titles there are, tidied; needed where titles hold '", "'
 ) -> Rows:
     "Read instruction rows; titles stand in double quotes."
-    rows, out, known = read_json(path), Rows([], [], set(), set()), {t for t in known if '", "' in t}
-    if not isinstance(rows, list) or not rows: raise InputError(f"{path.name} holds no rows; it needs a list of objects with 'input' and 'output'")
+    rows, out, known = read_json(path, list), Rows([], [], set(), set()), {t for t in known if '", "' in t}
+    if not rows: raise InputError(f"{path.name} holds no rows; it needs objects with 'input' and 'output'")
     for n, row in enumerate(rows, 1):
         past, target = _one_row(row, f"row {n} of {path.name}", known)
         for text, titles in ((row['input'], past), (row['output'], [target])):
@@ -316,7 +333,7 @@ def _list_titles(listed, parts): # catalogue titles, and the counts that explain
     return titles, dict(titles_listed=len(listed), shards_dropped=len(listed) - len(kept), titles_tidied=sum(tidy(t) != t for t in kept),
                         titles_merged=len(kept) - len({tidy(t) for t in kept}), titles_added=len(titles) - len({tidy(t) for t in kept}))
 
-# %% ../nbs/11_sources.ipynb #1ad192d8
+# %% ../nbs/11_sources.ipynb #03478b81
 def split_instructions(
     files,                # dict of paths: train, valid, test, perhaps titles, genres, selected
     source:str='',        # name for the manifest
@@ -331,8 +348,8 @@ def split_instructions(
 ) -> Split:
     "Read three files of instruction rows as they were split by whoever made them."
     if history < 1: raise InputError(f"history is {history}; a case needs room for at least one past item")
-    listed = list(dict.fromkeys(read_json(files['titles']).values())) if 'titles' in files else []
-    genres = {tidy(t): g for t, g in read_json(files['genres']).items()} if 'genres' in files else {}
+    listed = list(dict.fromkeys(read_json(files['titles'], dict).values())) if 'titles' in files else []
+    genres = {tidy(t): g for t, g in read_json(files['genres'], dict).items()} if 'genres' in files else {}
     known = {tidy(t) for t in listed} | set(genres)
     parts = [read_instructions(files[k], known) for k in ('train', 'valid', 'test')]
     titles, notes = _list_titles(listed, parts)
@@ -342,10 +359,11 @@ def split_instructions(
         take = draw(np.arange(len(p.targets)), n, seed)
         cases.append(Cases(_pad([p.histories[i] for i in take], at, history), [at[p.targets[i]] for i in take]))
     rows = [(h, t) for p in parts for h, t in zip(p.histories, p.targets)]
-    notes |= dict(rows_by_part=[len(p.targets) for p in parts], history_lengths={str(n): c for n, c in sorted(Counter(len(h) for h, _ in rows).items())},
+    lengths = {str(n): c for n, c in sorted(Counter(len(h) for h, _ in rows).items())}
+    notes |= dict(rows_by_part=[len(p.targets) for p in parts], history_lengths=lengths,
         target_in_history=sum(t in h for h, t in rows), repeated_in_history=sum(len(set(h)) < len(h) for h, _ in rows),
         titles_with_genres=sum(t in genres for t in titles), seed=seed, history=history, files=file_hashes(files.values()))
-    if 'selected' in files: catalog = _keep(catalog, read_json(files['selected']), exclude)
+    if 'selected' in files: catalog = _keep(catalog, read_json(files['selected'], dict), exclude)
     else: catalog = select_categories(catalog, cases[0], n_categories, exclude)
     return Split(*cases, catalog, dict(source=source, **notes), domain)
 
@@ -355,7 +373,7 @@ def _keep(catalog, names, exclude): # the catalogue with the categories `names`,
     if gone: raise InputError(f"no title has the category {gone[0]!r}{nearest(gone[0], catalog.categories)}")
     return Catalog(catalog.titles, names, catalog.membership[:, [catalog.categories.index(c) for c in names]])
 
-# %% ../nbs/11_sources.ipynb #6eb9d85a
+# %% ../nbs/11_sources.ipynb #7f05bd48
 def _settings(*functions): # names of the keyword arguments of some functions
     return {n for f in functions for n, p in inspect.signature(f).parameters.items() if p.default is not p.empty} - {'source'}
 
@@ -364,7 +382,9 @@ def _folder(path): # (reader, files) for a folder
     files = {}
     for part in ('train', 'valid', 'test'):
         found = sorted(path.glob(f'*{part}.json'))
-        if len(found) != 1: raise InputError(f"the folder {path.name} has {len(found)} files that end in {part}.json; it needs one each of train.json, valid.json and test.json, or ratings.csv with movies.csv")
+        if len(found) != 1:
+            raise InputError(f"the folder {path.resolve().name} has {len(found)} files that end in {part}.json; "
+                             "it needs one each of train.json, valid.json and test.json, or ratings.csv with movies.csv")
         files[part] = found[0]
     extra = dict(titles='id2name.json', genres='name2genre.json', selected='genre_dict.json')
     return 'instructions', files | {k: path/f for k, f in extra.items() if (path/f).is_file()}
@@ -373,13 +393,15 @@ def _locate(name_or_path, root): # (name for the manifest, reader, files, settin
     if isinstance(name_or_path, pd.DataFrame): return 'a table', 'table', name_or_path, {}
     name, path = str(name_or_path), Path(name_or_path).expanduser()
     if name in SOURCES: return name, SOURCES[name]['reader'], _need(name, data_root() if root is None else Path(root)), SOURCES[name]['settings']
-    if path.is_dir(): return path.name, *_folder(path), {}
+    if name and path.is_dir(): return path.resolve().name, *_folder(path), {}
     if path.is_file(): return path.name, 'table', path, {}
-    if len(path.parts) > 1 or path.suffix: raise InputError(f"there is no file or folder {name!r}; check the path, or use one of the names {', '.join(SOURCES)}")
+    if len(path.parts) > 1 or path.suffix:
+        raise InputError(f"there is no file or folder {name!r}; check the path, or use one of the names {', '.join(SOURCES)}")
     if name == 'toy': raise InputError("'toy' is built in and made by sprec.toy.toy_world; it is not read from files")
-    raise InputError(f"{name!r} is no data set{nearest(name, [*SOURCES, 'toy'])}; there are {', '.join(SOURCES)}, the built-in toy, and any path of a .csv, .tsv or .parquet file")
+    raise InputError(f"{name!r} is no data set; there are {', '.join(SOURCES)}, the built-in toy, "
+                     f"and any path of a .csv, .tsv or .parquet file{nearest(name, [*SOURCES, 'toy'])}")
 
-# %% ../nbs/11_sources.ipynb #dc972ea5
+# %% ../nbs/11_sources.ipynb #2114bae6
 def load_data(
     name_or_path,      # a name in `SOURCES`, the path of a table or folder, or a DataFrame
     seed:int=0,        # draws the cases
@@ -396,14 +418,14 @@ def load_data(
     make = split_log if read else split_instructions
     allowed = _settings(make, *filter(None, [read]))
     for k in settings:
-        if k not in allowed: raise InputError(f"{name} takes no setting {k!r}{nearest(k, allowed)}; there are {', '.join(sorted(allowed))}")
+        if k not in allowed: raise InputError(f"{name} takes no setting {k!r}; there are {', '.join(sorted(allowed))}{nearest(k, allowed)}")
     settings = known | settings | dict(seed=seed, n_train=n_train, n_valid=n_valid, n_test=n_test, history=history)
     if read: files = read(files, **{k: settings.pop(k) for k in _settings(read) & set(settings)})
     split = make(files, source=name, **settings)
     split.manifest['table3'] = SOURCES[name]['table3'] if name in SOURCES else {}
     return split
 
-# %% ../nbs/11_sources.ipynb #7787d6a4
+# %% ../nbs/11_sources.ipynb #d7781e31
 def head_share(
     counts,          # int [I]: how often each item is a training target
     top:float=.01,   # share of the items
@@ -419,18 +441,17 @@ def _say(key, v): # a manifest value as text
     if isinstance(v, (int, np.integer)): return f'{v:,}'
     if isinstance(v, float): return f'{v:.4g}'
     if isinstance(v, dict): return ', '.join(f'{k}: {_say("", x)}' for k, x in v.items()) or 'none'
-    return ', '.join(_say('', x) for x in v) or 'none'
+    return ' | '.join(_say('', x) for x in v) or 'none'
 
 def manifest_table(
     split:Split,
 ) -> pd.DataFrame: # what, here, and Table 3 of the paper where it has numbers
     "The manifest of a split as a table to read."
-    m, paper = split.manifest, split.manifest.get('table3', {})
-    out = [(k.replace('_', ' '), _say(k, v), '') for k, v in m.items() if k != 'table3']
-    top = f"{head_share(split.catalog.counts):.1%} of training targets"
-    out += [('domain', split.domain, ''), ('top 1% of items', top, '')]
-    here = dict(items=m['items'], interactions=m.get('interactions'), sequences=m.get('windows', sum(m.get('rows_by_part', []))))
-    out = [r for r in out if r[0] not in here and r[0] != 'windows']
-    out += [(k, '(not in the files)' if v is None else f'{v:,}', f'{paper[k]:,}' if k in paper else '') for k, v in here.items()]
-    table = pd.DataFrame(out, columns=['what', 'here', "paper's Table 3"])
-    return table if paper else table.iloc[:, :2]
+    m, paper = dict(split.manifest), split.manifest.get('table3', {})
+    sequences = m.pop('windows', sum(m.get('rows_by_part', [])))
+    known = m.get('interactions', '(not in the files)')
+    top = dict(source=m['source'], domain=split.domain, items=m['items'], interactions=known, sequences=sequences)
+    rest = {k: v for k, v in m.items() if k not in top and k != 'table3'}
+    rest['top_1%_of_items'] = f"{head_share(split.catalog.counts):.1%} of training targets"
+    out = [(k.replace('_', ' '), _say(k, v), _say(k, paper[k]) if k in paper else '') for k, v in (top | rest).items()]
+    return pd.DataFrame(out, columns=['what', 'here', "paper's Table 3"]).iloc[:, :3 if paper else 2]
