@@ -66,7 +66,7 @@ class Catalog:
         n = self.membership.sum(1, keepdims=True)
         return self.membership / np.maximum(n, 1)
 
-# %% ../nbs/10_data.ipynb #a18e2bdb
+# %% ../nbs/10_data.ipynb #4c7e748a
 def unique_titles(
     titles,       # I titles, perhaps with repeats
     ids,          # I item ids of the source, used to tell repeats apart
@@ -75,6 +75,7 @@ def unique_titles(
     seen, out, changed = set(), [], 0
     for t, i in zip(titles, ids):
         if t in seen: t, changed = f'{t} [{i}]', changed + 1
+        while t in seen: t += '*'                      # a title that already reads like that
         seen.add(t); out.append(t)
     return out, changed
 
@@ -170,7 +171,7 @@ class Windows:
         hist = np.where(np.arange(self.history, 0, -1) <= self.rank[end][:,None], self.item[np.maximum(at, 0)], -1)
         return Cases(hist, self.item[end], self.user[end], self.time[end])
 
-# %% ../nbs/10_data.ipynb #fdf3a01d
+# %% ../nbs/10_data.ipynb #55599728
 def chronological(
     time,             # int [N]: time of each target
     ratios=(8,1,1),   # train : valid : test
@@ -187,23 +188,24 @@ def draw(
     seed:int,     # the same seed draws the same cases on every machine
 ) -> np.ndarray:  # n case numbers, still in order of time
     "Draw `n` cases without replacement."
+    if (n is not None and n < 1) or seed < 0: raise InputError(f"cannot draw n={n} cases with seed={seed}; n must be at least 1 (None for all) and the seed at least 0")
     if n is None or n >= len(idx): return np.asarray(idx)
     return np.asarray(idx)[np.sort(np.random.default_rng(seed).choice(len(idx), n, replace=False))]
 
-# %% ../nbs/10_data.ipynb #5a8d5faa
+# %% ../nbs/10_data.ipynb #a33d03eb
 def select_categories(
     catalog:Catalog,  # with all its categories
     train:Cases,      # where popularity is counted: histories and targets
-    n:int=10,         # how many to keep
+    n:int=10,         # how many of the most popular to look at
     exclude=(),       # names never kept: parents of others, or placeholders
 ) -> Catalog:         # the same items with the chosen categories, most popular first
-    "Keep the `n` most popular categories of the training part."
+    "Take the `n` most popular categories of the training part, then leave out the excluded ones (in this order, as the paper does)."
     items = np.r_[train.history[train.history >= 0], train.target]
     weight = np.bincount(items, minlength=len(catalog)) @ catalog.membership
-    order = [g for g in np.argsort(-weight, kind='stable') if weight[g] > 0 and catalog.categories[g] not in exclude][:n]
+    order = [g for g in np.argsort(-weight, kind='stable')[:n] if weight[g] > 0 and catalog.categories[g] not in exclude]
     return replace(catalog, categories=tuple(catalog.categories[g] for g in order), membership=catalog.membership[:, order])
 
-# %% ../nbs/10_data.ipynb #eabc48d7
+# %% ../nbs/10_data.ipynb #5f8800ae
 @dataclass
 class Split:
     "Train, validation and test cases over one catalogue, with the record of how they were made."
@@ -247,7 +249,7 @@ def make_split(
     n_train:int=4096,         # cases to draw from each part; None for all
     n_valid:int=512,
     n_test:int=1000,
-    n_categories:int=10,      # categories to keep
+    n_categories:int=10,      # most popular categories to choose from
     exclude=(),               # categories never kept
     seed:int=0,               # draws the cases
     domain:str='item',        # movie, book, game, CD

@@ -9,7 +9,7 @@ __all__ = ['margins', 'dpo', 'sdpo']
 import torch
 from torch.nn import functional as F
 
-# %% ../nbs/21_losses.ipynb #41470db0
+# %% ../nbs/21_losses.ipynb #66c09368
 def margins(
     pi_w:torch.Tensor,  # [B]: log-probability of the chosen title under the policy
     pi_l:torch.Tensor,  # [B, N] (or [B]): of the rejected ones
@@ -19,7 +19,8 @@ def margins(
 ) -> torch.Tensor:      # [B, N]
     "Reward margins of the chosen title over each rejected one."
     if pi_w.dim() != 1 or pi_w.shape != ref_w.shape or pi_l.shape != ref_l.shape or pi_l.shape[:1] != pi_w.shape or pi_l.dim() > 2:
-        raise ValueError(f"shapes of pi_w, pi_l, ref_w, ref_l are {[tuple(t.shape) for t in (pi_w, pi_l, ref_w, ref_l)]}; expected [B], [B, N], [B], [B, N]")
+        shapes = [tuple(t.shape) for t in (pi_w, pi_l, ref_w, ref_l)]
+        raise ValueError(f"shapes of pi_w, pi_l, ref_w, ref_l are {shapes}; expected [B], [B, N], [B], [B, N]")
     if pi_l.dim() == 1: pi_l, ref_l = pi_l[:,None], ref_l[:,None]
     return beta * ((pi_w - ref_w)[:,None] - (pi_l - ref_l))
 

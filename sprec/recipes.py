@@ -25,10 +25,10 @@ RECIPES = {
     'sprec-rn': Recipe('SPRec with uniformly drawn rejected titles', dict(negatives='random'), 'paper 5.3.3'),
 }
 
-# %% ../nbs/33_recipes.ipynb #bf670460
+# %% ../nbs/33_recipes.ipynb #dd71d94a
 PRESETS = {
     'paper': {},
-    'fast': dict(n_train=2048, n_test=500, rounds=2, cases_per_round=512, sft_epochs=2),
+    'fast': dict(n_train=2048, n_test=500, rounds=2, cases_per_round=512),
     'demo': dict(title_epochs=0),
 }
 TINY = dict(template='bare', lora=False, title_epochs=6, title_lr=2e-3, sft_epochs=12, sft_lr=2e-3, sft_batch=64,

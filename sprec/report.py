@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'PALETTE', 'MARKERS', 'METRICS', 'CSS', 'write_rows', 'append_row', 'read_rows', 'label', 'color',
-           'arrow', 'in_order', 'final_rows', 'summary', 'table', 'to_markdown_table', 'to_text_table', 'changes',
-           'sentences', 'differences', 'Chart', 'round_figure', 'bar_figure', 'paired_figure', 'popularity_figure',
+           'arrow', 'in_order', 'Chart', 'final_rows', 'summary', 'table', 'to_markdown_table', 'to_text_table',
+           'changes', 'sentences', 'differences', 'round_figure', 'bar_figure', 'paired_figure', 'popularity_figure',
            'save_figures', 'html_report']
 
 # %% ../nbs/41_report.ipynb #a44e2b55
@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from .data import Catalog, InputError
 from .metrics import seed_interval
 
-# %% ../nbs/41_report.ipynb #7d97fee4
+# %% ../nbs/41_report.ipynb #c1cc9a5b
 def _plain(v):
     "A value as JSON can hold it: numpy scalars and arrays unpacked, NaN and infinity as None."
     if isinstance(v, dict): return {str(k): _plain(x) for k, x in v.items()}
@@ -49,6 +49,13 @@ def write_rows(path, rows) -> Path:
     _publish(Path(path), b''.join(map(_line, rows)))
     return Path(path)
 
+# %% ../nbs/41_report.ipynb #68c24043
+def _parse(line:bytes):
+    "The record in a line, or None if it holds none."
+    try: row = json.loads(line)
+    except ValueError: return None
+    return row if isinstance(row, dict) else None
+
 def append_row(
     path,         # rows.jsonl; made, with its folder, if it is not there
     row:dict,     # one record
@@ -63,12 +70,6 @@ def append_row(
         if half: f.truncate(size - len(tail))
         f.write(b'\n'*(bool(tail) and not half) + line); f.flush(); os.fsync(f.fileno())
     return int(half)
-
-def _parse(line:bytes):
-    "The record in a line, or None if it holds none."
-    try: row = json.loads(line)
-    except ValueError: return None
-    return row if isinstance(row, dict) else None
 
 # %% ../nbs/41_report.ipynb #79ee0dc8
 def _files(path) -> list:
@@ -125,11 +126,38 @@ def in_order(methods) -> list:
     known = list(METHOD_NAMES)
     return sorted(dict.fromkeys(methods), key=lambda m: known.index(m) if m in known else len(known))
 
-# %% ../nbs/41_report.ipynb #5725edf3
+# %% ../nbs/41_report.ipynb #f454a4f7
+def _png(fig, dpi:int=130) -> bytes:
+    "A figure, or a PNG file, as bytes; its layout is settled once, so that the same figure gives the same bytes."
+    if not isinstance(fig, Figure): return Path(fig).read_bytes()
+    if fig.get_layout_engine() is not None:
+        for _ in range(3): fig.draw_without_rendering()   # tick labels depend on the layout, and the layout on tick labels
+        fig.set_layout_engine('none')
+    out = io.BytesIO()
+    fig.savefig(out, format='png', dpi=dpi, facecolor='white', bbox_inches='tight', pad_inches=.05, metadata={'Software': None})
+    return out.getvalue()
+
+class Chart(Figure):
+    "A figure that notebooks show."
+    def _repr_png_(self): return _png(self, 84)
+
+def _panels(n:int, cols:int=3, size=(3.1, 2.4), **kw):
+    "A figure of `n` panels in the book's style: (figure, list of axes)."
+    cols = min(n, cols)
+    with sns.axes_style('whitegrid', {'grid.color': '#e6e6e6', 'axes.edgecolor': '#888888'}):
+        fig = Chart(figsize=(max(4.5, size[0]*cols), size[1]*-(-n//cols) + .45), layout='constrained')
+        axes = fig.subplots(-(-n//cols), cols, squeeze=False, **kw).ravel()
+    fig.get_layout_engine().set(hspace=.06, wspace=.04)
+    for ax in axes[n:]: ax.remove()
+    for ax in axes[:n]: sns.despine(ax=ax)
+    return fig, list(axes[:n])
+
+# %% ../nbs/41_report.ipynb #6f9411d0
 def _frame(rows) -> pd.DataFrame:
     "Rows as a table that has a method, a seed and a round in every line."
     df = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-    if not len(df) or 'method' not in df: raise InputError(f"{len(df)} rows with columns {list(df.columns)[:6]} cannot be reported; every row needs a 'method'")
+    if not len(df) or 'method' not in df:
+        raise InputError(f"{len(df)} rows with columns {list(df.columns)[:6]} cannot be reported; every row needs a 'method'")
     fill = {c: df[c].fillna(0) if c in df else 0 for c in ('seed', 'round')}
     return df.assign(**fill)
 
@@ -144,7 +172,7 @@ def final_rows(
     "Each run's last round."
     return _latest(_frame(rows), ('method', 'data', 'model', 'seed'))
 
-# %% ../nbs/41_report.ipynb #b11d1e10
+# %% ../nbs/41_report.ipynb #5a9d86da
 def _measured(df, metrics) -> list:
     "Those of `metrics` that the rows hold a number of."
     have = [m for m in metrics if m in df and df[m].notna().any()]
@@ -164,7 +192,8 @@ def summary(
     metrics, out = _measured(df, metrics), []
     for key, own in df.groupby(by, dropna=False, sort=False):
         if own.seed.duplicated().any():
-            raise InputError(f"{dict(zip(by, key))} has several rows of one seed; add what tells them apart (model?) to by={tuple(by)}, or choose rows first")
+            raise InputError(f"{dict(zip(by, key))} has several rows of one seed; add what tells them apart (model?) to by={tuple(by)}, "
+                             "or choose rows first")
         line = dict(zip(by, key)) | dict(seeds=len(own))
         for m in metrics: line[m], line[f'{m}_low'], line[f'{m}_high'] = seed_interval(own[m].to_numpy(float), level)
         out.append(line)
@@ -196,7 +225,7 @@ def to_markdown_table(rows, metrics=METRICS, digits:int=4) -> str:
     lines = [head, [':--' if k else '--:' for k in is_key], *t.astype(str).to_numpy().tolist()]
     return '\n'.join('| ' + ' | '.join(str(c).replace('|', r'\|') for c in line) + ' |' for line in lines)
 
-# %% ../nbs/41_report.ipynb #d0ceb9be
+# %% ../nbs/41_report.ipynb #efb1be71
 def to_text_table(
     rows,                 # DataFrame or list of dict rows
     metrics=METRICS,      # columns; those that no row has are left out
@@ -214,7 +243,8 @@ def to_text_table(
         if not blocks[-1]: room = width - sum(wide[k] + 2 for k in keys) + 2
         elif room < wide[c] + 2: blocks.append([]); room = width - sum(wide[k] + 2 for k in keys) + 2
         blocks[-1].append(c); room -= wide[c] + 2
-    def line(block, i): return '  '.join([*(f"{cols[c][i]:{'>' if c == 'seeds' else '<'}{wide[c]}}" for c in keys), *(f'{cols[c][i]:>{wide[c]}}' for c in block)]).rstrip()
+    def line(block, i):
+        return '  '.join(cols[c][i].ljust(wide[c]) if c in keys and c != 'seeds' else cols[c][i].rjust(wide[c]) for c in keys + block).rstrip()
     return '\n\n'.join('\n'.join(line(b, i) for i in range(len(t) + 1)) for b in blocks)
 
 # %% ../nbs/41_report.ipynb #c6afeb8a
@@ -239,10 +269,11 @@ def _told(before, after, moves, close) -> str:
     verbs = {v: [span(m) for m in moves if moves[m] == v] for v in ('raised', 'lowered', 'left')}
     return _join([f"{v} {_join(names)}{f' unchanged within {close:.0%}' if v == 'left' else ''}" for v, names in verbs.items() if names])
 
-# %% ../nbs/41_report.ipynb #720cafa8
+# %% ../nbs/41_report.ipynb #4550a175
 def _biased(by, base, close) -> str:
     moves = changes(by[base], by['dpo-rn'], ('ORRatio@1', 'KL'), close)
-    if not moves: return f"Neither ORRatio@1 nor KL is known for both {label(base)} and {label('dpo-rn')}, so nothing can be said about popularity bias."
+    if not moves:
+        return f"Neither ORRatio@1 nor KL is known for both {label(base)} and {label('dpo-rn')}, so nothing can be said about popularity bias."
     up = [m for m, v in moves.items() if v == 'raised']
     end = ', as Theorem 1 predicts.' if len(up) == len(moves) else \
         f"; Theorem 1 predicts a rise, which {f'only {up[0]} shows' if up else 'these numbers do not show'}."
@@ -251,7 +282,8 @@ def _biased(by, base, close) -> str:
 def _repaired(by, base, close) -> str:
     hoped = {'DivRatio@1': 'raised', 'ORRatio@1': 'lowered', 'MGU@1': 'lowered'}
     moves = changes(by[base], by['sprec'], hoped, close)
-    if not moves: return f"None of {_join(list(hoped))} is known for both {label(base)} and SPRec, so nothing can be said about diversity and fairness."
+    if not moves:
+        return f"None of {_join(list(hoped))} is known for both {label(base)} and SPRec, so nothing can be said about diversity and fairness."
     good = [m for m, v in moves.items() if v == hoped[m]]
     bad = [m for m, v in moves.items() if v not in ('left', hoped[m])]
     count = {1: 'the one measured', 2: 'both', 3: 'all three'}[len(moves)]
@@ -260,7 +292,8 @@ def _repaired(by, base, close) -> str:
     return f"Against {label(base)}, SPRec {_told(by[base], by['sprec'], moves, close)}: {end}."
 
 def _accurate(by, base) -> str:
-    if not (_known(by[base], 'HR@5') and _known(by['sprec'], 'HR@5')): return f"HR@5 is not known for both {label(base)} and SPRec, so nothing can be said about accuracy."
+    if not (_known(by[base], 'HR@5') and _known(by['sprec'], 'HR@5')):
+        return f"HR@5 is not known for both {label(base)} and SPRec, so nothing can be said about accuracy."
     v, b, low, high = by['sprec']['HR@5'], by[base]['HR@5'], by[base].get('HR@5_low'), by[base].get('HR@5_high')
     if not (_known(by[base], 'HR@5_low') and _known(by[base], 'HR@5_high')):
         return f"SPRec's HR@5 is {v:#.4g} and {label(base)}'s is {b:#.4g}; without an interval it cannot be said whether that is a difference."
@@ -309,39 +342,13 @@ def differences(
     if not out: raise InputError(f"there is nothing to compare with {base!r}; the rows hold {', '.join(in_order(last.method))}")
     return pd.DataFrame(out)
 
-# %% ../nbs/41_report.ipynb #8f235872
-def _png(fig, dpi:int=130) -> bytes:
-    "A figure, or a PNG file, as bytes; its layout is settled once, so that the same figure gives the same bytes."
-    if not isinstance(fig, Figure): return Path(fig).read_bytes()
-    if fig.get_layout_engine() is not None:
-        for _ in range(3): fig.draw_without_rendering()   # tick labels depend on the layout, and the layout on tick labels
-        fig.set_layout_engine('none')
-    out = io.BytesIO()
-    fig.savefig(out, format='png', dpi=dpi, facecolor='white', metadata={'Software': None})
-    return out.getvalue()
-
-class Chart(Figure):
-    "A figure that notebooks show."
-    def _repr_png_(self): return _png(self, 84)
-
-def _panels(n:int, cols:int=3, size=(3.1, 2.4), **kw):
-    "A figure of `n` panels in the book's style: (figure, list of axes)."
-    cols = min(n, cols)
-    with sns.axes_style('whitegrid', {'grid.color': '#e6e6e6', 'axes.edgecolor': '#888888'}):
-        fig = Chart(figsize=(max(4.5, size[0]*cols), size[1]*-(-n//cols) + .45), layout='constrained')
-        axes = fig.subplots(-(-n//cols), cols, squeeze=False, **kw).ravel()
-    fig.get_layout_engine().set(hspace=.06, wspace=.04)
-    for ax in axes[n:]: ax.remove()
-    for ax in axes[:n]: sns.despine(ax=ax)
-    return fig, list(axes[:n])
-
-# %% ../nbs/41_report.ipynb #9e3491a3
+# %% ../nbs/41_report.ipynb #c03c557f
 def _reference(ax, name, v, low, high, rank) -> bool:
     "A dashed line at `v` if that is within low..high; else its value, written at the edge."
     if low <= v <= high: ax.axhline(v, color=color(name), ls='--', lw=1.3, label=label(name)); return True
     above = v > high
-    ax.annotate(f"{label(name)}: {v:.3g} {'↑' if above else '↓'}", (.99, .98 if above else .02), (0, (-9 if above else 9)*rank), xycoords='axes fraction',
-                textcoords='offset points', ha='right', va='top' if above else 'bottom', fontsize=7, color=color(name))
+    ax.annotate(f"{label(name)}: {v:.3g} {'↑' if above else '↓'}", (.99, .98 if above else .02), (0, (-9 if above else 9)*rank),
+                xycoords='axes fraction', textcoords='offset points', ha='right', va='top' if above else 'bottom', fontsize=7, color=color(name))
     return False
 
 def round_figure(
@@ -362,10 +369,10 @@ def round_figure(
         means = s[s.method.isin(moving)][m]
         near = .6*(means.max() - means.min()) or .05*abs(means.max()) or 1                # how far from the lines a panel may reach
         low, high = means.min() - near, means.max() + near
-        ax.set_ylim(max(low, ax.get_ylim()[0]), min(high, ax.get_ylim()[1]))
         rank = {True: 0, False: 0}
         for _, r in s[~s.method.isin(moving) & s[m].notna()].iterrows():
             if not _reference(ax, r['method'], r[m], low, high, rank[r[m] > high]): rank[r[m] > high] += 1
+        ax.set_ylim(max(low, ax.get_ylim()[0]), min(high, ax.get_ylim()[1]))
         ax.set(title=f'{m} {arrow(m)}', xlabel='round')
         ax.locator_params(axis='x', integer=True); ax.locator_params(axis='y', nbins=5)
     keys = {t: h for ax in axes for h, t in zip(*ax.get_legend_handles_labels())}
@@ -393,7 +400,7 @@ def bar_figure(
     fig.supxlabel(f"95% intervals over {seeds} seeds" if seeds > 1 else '95% intervals over cases, where known', fontsize=8)
     return fig
 
-# %% ../nbs/41_report.ipynb #c8228a9b
+# %% ../nbs/41_report.ipynb #f2c50fbb
 def paired_figure(
     rows,                                                  # DataFrame or list of dict rows of one data set and model
     metrics=('DivRatio@1', 'ORRatio@1', 'MGU@1', 'HR@5'),  # one panel each
@@ -414,11 +421,13 @@ def paired_figure(
         for i, n in enumerate(names):
             for r in d[(d.method == n) & (d.metric == m)].itertuples():
                 ax.plot(r.each, [i + .22]*len(r.each), '.', color=color(n), alpha=.6, ms=5)
-                ax.errorbar(r.difference, i, xerr=[[r.difference - r.low], [r.high - r.difference]], fmt=MARKERS.get(n, 'o'), ms=5, color=color(n), capsize=2, elinewidth=1.4)
+                ax.errorbar(r.difference, i, xerr=[[r.difference - r.low], [r.high - r.difference]], fmt=MARKERS.get(n, 'o'), ms=5,
+                            color=color(n), capsize=2, elinewidth=1.4)
         ax.set(title=f'{m} {arrow(m)}', yticks=range(len(names)), yticklabels=[label(n) for n in names])
         ax.locator_params(axis='x', nbins=3); ax.margins(x=.12)
     axes[0].set_ylim(len(names) - .5, -.5)
-    fig.supxlabel(f'difference to {label(base)} of the same seed, 95% interval over {d.seeds.max()} seeds', fontsize=8)
+    over = f'of the same seed, 95% interval over {d.seeds.max()} seeds' if d.seeds.max() > 1 else 'in a single seed'
+    fig.supxlabel(f'difference to {label(base)} {over}', fontsize=8)
     return fig
 
 # %% ../nbs/41_report.ipynb #4c4b3a4d
@@ -449,24 +458,31 @@ def save_figures(
     for path, fig in zip(paths, figures.values()): _publish(path, _png(fig, dpi))
     return paths
 
-# %% ../nbs/41_report.ipynb #2817c019
+# %% ../nbs/41_report.ipynb #00507ce5
 CSS = """
 :root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; color: #222; background: #fff; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, "Segoe UI", Roboto, Arial, sans-serif; color: #222; background: #fff; }
+body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin: 0 0 1rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
-ul.findings { background: #f3f8f6; border-left: 4px solid #009e73; padding: .8rem 1rem .8rem 2.2rem; margin: 0; } ul.findings li + li { margin-top: .4rem; }
+ul.findings { background: #f3f8f6; border-left: 4px solid #009e73; padding: .8rem 1rem .8rem 2.2rem; margin: 0; }
+ul.findings li + li { margin-top: .4rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .55rem; border-bottom: 1px solid #e3e3e3; text-align: left; vertical-align: top; } th { border-bottom: 2px solid #999; white-space: nowrap; }
-td.n, th.n { text-align: right; white-space: nowrap; } td:first-child { white-space: nowrap; } table.plain td:first-child { color: #555; } table.plain td { overflow-wrap: anywhere; }
+th, td { padding: .3rem .55rem; border-bottom: 1px solid #e3e3e3; text-align: left; vertical-align: top; }
+th { border-bottom: 2px solid #999; white-space: nowrap; }
+td.n, th.n { text-align: right; white-space: nowrap; } td:first-child { white-space: nowrap; }
+table.plain td:first-child { color: #555; } table.plain td { overflow-wrap: anywhere; }
 figure { margin: 0; } img { max-width: 100%; height: auto; }
 """
 
 def _html_table(df:pd.DataFrame) -> str:
     "A table of escaped cells, numbers to the right, with arrows for what is better."
-    def text(v): return v if isinstance(v, str) else '–' if v is None or (np.isscalar(v) and pd.isna(v)) else f'{v:.4f}' if isinstance(v, (float, np.floating)) else str(v)
+    def text(v):
+        if v is None or (np.isscalar(v) and pd.isna(v)): return '–'
+        return f'{v:.4f}' if isinstance(v, (float, np.floating)) else str(v)
     cells = [[text(v) for v in row] for row in df.astype(object).to_numpy()]
     number = [bool(cells) and all(re.match(r'[-+]?[\d.]|–$', row[j]) for row in cells) for j in range(df.shape[1])]
-    def line(tag, values): return '<tr>' + ''.join(f'<{tag}{" class=n" if n else ""}>{html.escape(str(v))}</{tag}>' for v, n in zip(values, number)) + '</tr>'
+    def line(tag, values):
+        return '<tr>' + ''.join(f'<{tag}{" class=n" if n else ""}>{html.escape(v)}</{tag}>' for v, n in zip(values, number)) + '</tr>'
     head = line('th', [f'{c} {arrow(str(c))}'.strip() for c in df.columns])
     return f'<div class=wide><table><thead>{head}</thead><tbody>' + ''.join(line('td', row) for row in cells) + '</tbody></table></div>'
 

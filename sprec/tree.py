@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 from .data import InputError
 
-# %% ../nbs/15_tree.ipynb #3907d119
+# %% ../nbs/15_tree.ipynb #8b5c701f
 class TreeCollator:
     "Rows of `prompt_ids` and `completions` to one batch of tree rows."
     def __init__(self,
@@ -26,12 +26,15 @@ class TreeCollator:
         "The prompt of `row`, cut on the left where `max_length` asks for it."
         ids, done = list(row['prompt_ids']), row['completions']
         if not ids: raise InputError("a prompt has no tokens; it needs at least one, such as BOS, to predict a completion from")
-        if not len(done) or not all(len(c) for c in done): raise InputError(f"a row has completions of lengths {[len(c) for c in done]}; it needs at least one, and none may be empty")
-        over = 0 if self.max_length is None else len(ids) + max(map(len, done)) - self.max_length
+        if not len(done) or not all(len(c) for c in done):
+            raise InputError(f"a row has completions of lengths {[len(c) for c in done]}; it needs at least one, and none may be empty")
+        longest = max(map(len, done))
+        over = 0 if self.max_length is None else len(ids) + longest - self.max_length
         if over <= 0: return ids
         head = ids[:1] if self.bos_id is not None and ids[0] == self.bos_id else []
         if len(ids) - over <= len(head):
-            raise InputError(f"a completion of {max(map(len, done))} tokens leaves no room for its prompt in max_length={self.max_length}; completions are never cut, raise max_length")
+            raise InputError(f"a completion of {longest} tokens leaves no room for its prompt in max_length={self.max_length}; "
+                             "completions are never cut, raise max_length")
         self.cut += over
         return head + ids[len(head) + over:]
 
@@ -47,7 +50,7 @@ class TreeCollator:
         length, k = max(map(len, made)), max(len(r['completions']) for r in rows)
         full = torch.tensor([m + [(self.pad_id, 0, -1, -100)]*(length - len(m)) for m in made])
         counts = torch.tensor([len(r['completions']) for r in rows])
-        return dict(zip(('input_ids', 'position_ids', 'branch', 'shift_labels'), full.unbind(-1))) | dict(branch_mask=torch.arange(k) < counts[:,None])
+        return dict(zip(('input_ids', 'position_ids', 'branch', 'shift_labels'), full.unbind(-1)), branch_mask=torch.arange(k) < counts[:,None])
 
 # %% ../nbs/15_tree.ipynb #10534889
 def tree_mask(
@@ -62,14 +65,16 @@ def tree_mask(
     if window is not None: allow = allow & (position_ids[:,:,None] - position_ids[:,None,:] < window)
     return (allow | (at == at[:,None]))[:,None]
 
-# %% ../nbs/15_tree.ipynb #ba913c4b
-TREE_FAMILIES = frozenset('llama mistral qwen2 qwen3 gemma gemma2 gemma3_text phi phi3 gpt2 opt gpt_neox olmo olmo2 olmo3 smollm3 stablelm starcoder2 granite cohere cohere2 glm4'.split())
+# %% ../nbs/15_tree.ipynb #a345ce8e
+TREE_FAMILIES = frozenset('llama mistral qwen2 qwen3 gemma gemma2 gemma3_text phi phi3 gpt2 opt gpt_neox olmo olmo2 olmo3 '
+                          'smollm3 stablelm starcoder2 granite cohere cohere2 glm4'.split())
 
 def unwrap(model):
     "The model inside DDP, `torch.compile` and PEFT."
     while True:
         if hasattr(model, 'get_base_model'):
-            if model.active_peft_config.is_prompt_learning: raise InputError("prompt tuning puts learned tokens in front of every row, which tree rows and separate rows here do not know of; use LoRA")
+            if model.active_peft_config.is_prompt_learning:
+                raise InputError("prompt tuning puts learned tokens in front of every row, which log-probabilities here do not know of; use LoRA")
             inner = model.get_base_model()
         else: inner = getattr(model, 'module', None) or getattr(model, '_orig_mod', None)
         if inner is None: return model
@@ -78,11 +83,11 @@ def unwrap(model):
 def tree_refusal(model) -> str:
     "Why the completions of this model must stay in separate rows; empty if a tree row is exact."
     config = unwrap(model).config
-    attention, kinds = config._attn_implementation, set(getattr(config, 'layer_types', None) or ())
-    if attention not in ('sdpa', 'eager'): return f"attention {attention!r} takes no mask of its own per query; load the model with attn_implementation='sdpa' for tree rows"
+    attention, other = config._attn_implementation, set(getattr(config, 'layer_types', None) or ()) - {'full_attention', 'sliding_attention'}
+    if attention not in ('sdpa', 'eager'):
+        return f"attention {attention!r} takes no mask of its own per query; load the model with attn_implementation='sdpa' for tree rows"
     if config.model_type not in TREE_FAMILIES: return f"the model family {config.model_type!r} was not checked with tree rows"
-    if kinds - {'full_attention', 'sliding_attention'}: return f"layers of kind {', '.join(sorted(kinds - {'full_attention', 'sliding_attention'}))} take no tree mask"
-    return ''
+    return f"layers of kind {', '.join(sorted(other))} take no tree mask" if other else ''
 
 # %% ../nbs/15_tree.ipynb #c952660a
 def attention_mask(
@@ -124,7 +129,7 @@ def token_logps(
     logps = -F.cross_entropy(logits, labels[keep], reduction='none')
     return torch.zeros(labels.shape, dtype=logps.dtype, device=logps.device).masked_scatter(keep, logps)
 
-# %% ../nbs/15_tree.ipynb #72909e7e
+# %% ../nbs/15_tree.ipynb #3dba8a3c
 def separate_logps(
     model,           # causal language model
     rows,            # dicts of prompt_ids and completions
@@ -136,19 +141,22 @@ def separate_logps(
     length, device = max(len(p) + len(c) for p, c in pairs), next(base.parameters()).device
     fill = lambda lists, pad: torch.tensor([l + [pad]*(length - len(l)) for l in lists], device=device)
     labels = fill([[-100]*(len(p) - 1) + list(c) for p, c in pairs], -100)
-    logps = token_logps(model, labels, input_ids=fill([[*p, *c] for p, c in pairs], pad_id), attention_mask=fill([[1]*(len(p) + len(c)) for p, c in pairs], 0)).sum(-1)
-    there = torch.tensor([[k < len(r['completions']) for k in range(max(len(r['completions']) for r in rows))] for r in rows], device=device)
+    whole, real = fill([[*p, *c] for p, c in pairs], pad_id), fill([[1]*(len(p) + len(c)) for p, c in pairs], 0)
+    logps = token_logps(model, labels, input_ids=whole, attention_mask=real).sum(-1)
+    counts = torch.tensor([len(r['completions']) for r in rows], device=device)
+    there = torch.arange(counts.max(), device=device) < counts[:,None]
     return torch.zeros(there.shape, dtype=logps.dtype, device=device).masked_scatter(there, logps)
 
 def untree(batch:dict) -> list: # of rows as TreeCollator takes them
     "The rows that a batch was made from."
     rows = []
     for ids, branch, labels in zip(*(batch[k].tolist() for k in ('input_ids', 'branch', 'shift_labels'))):
-        where = {k: [i for i, b in enumerate(branch) if b == k] for k in range(max(branch) + 1)}
-        rows.append(dict(prompt_ids=[ids[i] for i in where[0]] + [ids[where[1][0]]], completions=[[labels[i] for i in where[k]] for k in range(1, max(branch) + 1)]))
+        prompt, opening = [t for t, b in zip(ids, branch) if b == 0], ids[branch.index(1)]
+        done = [[y for y, b in zip(labels, branch) if b == k] for k in range(1, max(branch) + 1)]
+        rows.append(dict(prompt_ids=prompt + [opening], completions=done))
     return rows
 
-# %% ../nbs/15_tree.ipynb #1fc3d5fb
+# %% ../nbs/15_tree.ipynb #2a43db99
 def branch_logps(
     model,         # causal language model; DDP, PEFT and checkpointing may be around or in it
     batch:dict,    # from TreeCollator, on the model's device
@@ -157,6 +165,7 @@ def branch_logps(
     if reason := tree_refusal(model):
         warnings.warn(f"completions are computed in separate rows, which is as exact and slower: {reason}", stacklevel=2)
         return separate_logps(model, untree(batch))
-    logps = token_logps(model, batch['shift_labels'], input_ids=batch['input_ids'], position_ids=batch['position_ids'], attention_mask=attention_for(model, batch))
+    inputs = dict(input_ids=batch['input_ids'], position_ids=batch['position_ids'], attention_mask=attention_for(model, batch))
+    logps = token_logps(model, batch['shift_labels'], **inputs)
     own = batch['branch'][:,None] == torch.arange(1, batch['branch_mask'].shape[1] + 1, device=logps.device)[:,None]
     return torch.where(own, logps[:,None], 0).sum(-1)
