@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 from .data import InputError
 
-# %% ../nbs/90_cli.ipynb #c959a1d2
+# %% ../nbs/90_cli.ipynb #819830f2
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
     help='Self-play against bias: train and measure LLM recommenders that stay fair. Begin with: sprec demo')
 
@@ -34,7 +34,7 @@ def ending(out, *files):
 
 def main():
     "The console script: bad input ends in one sentence and exit code 1."
-    try: app()
+    try: app(prog_name='sprec')
     except InputError as e: sys.exit(f'sprec: {e}')
 
 # %% ../nbs/90_cli.ipynb #e6b4bf7d

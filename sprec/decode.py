@@ -186,63 +186,63 @@ def tree_beams(
     answer[score == -torch.inf] = -1
     return answer[:, :k], score[:, :k]
 
-# %% ../nbs/16_decode.ipynb #39c6d831
+# %% ../nbs/16_decode.ipynb #62a28e6e
 def trie_blocks(
     trie:Trie,
-    size:int=1024, # inner nodes in a block, about
-):                 # yields (inner nodes but the root, which of them see which: bool [m, m], leaves)
-    "Cut the trie into subtrees that share nothing but their ancestors."
-    leaves = np.flatnonzero(trie.item >= 0)
-    chains = {}
-    for leaf in leaves:
-        chain, n = [], trie.parent[leaf]
+    size:int=1024,       # nodes in a block, about
+    choices:bool=False,  # only nodes above a choice: all that a renormalised policy needs
+) -> list:               # of (nodes int64 [m], which of them see which: bool [m, m])
+    "Cut the inner nodes of the trie into subtrees that share nothing but their ancestors."
+    open_ = trie.count > choices                       # nodes whose children have to be told apart
+    for n in range(len(trie)-1, 0, -1): open_[trie.parent[n]] |= open_[n]
+    tips = [n for n in np.flatnonzero(open_[1:]) + 1 if not open_[trie.first[n]:trie.first[n]+trie.count[n]].any()]
+    chains = []
+    for n in tips:
+        chain = []
         while n > 0: chain.append(int(n)); n = trie.parent[n]
-        chains[int(leaf)] = chain[::-1]
-    order, block, nodes = sorted(chains, key=lambda l: chains[l] + [l]), [], {}
-    def finish():
-        ids = np.array(list(nodes), np.int64)
-        at = {n: i for i, n in enumerate(ids)}
-        sees = np.eye(len(ids), dtype=bool)
-        for i, n in enumerate(ids):                                       # ancestors come first in a chain
-            if trie.parent[n] > 0: sees[i] |= sees[at[trie.parent[n]]]
-        return ids, sees, np.array(block)
-    for leaf in order:
-        fresh = [n for n in chains[leaf] if n not in nodes]
-        if block and len(nodes) + len(fresh) > size:
-            yield finish()
-            block, nodes, fresh = [], {}, chains[leaf]
-        nodes.update(dict.fromkeys(fresh)); block.append(leaf)
-    yield finish()
+        chains.append(chain[::-1])
+    blocks, nodes = [], {}
+    for chain in sorted(chains):
+        if nodes and len(nodes) + sum(n not in nodes for n in chain) > size: blocks.append(list(nodes)); nodes = {}
+        nodes.update(dict.fromkeys(chain))
+    return [(np.array(b), _ancestry(trie, b)) for b in blocks + [list(nodes)] if b]
 
-# %% ../nbs/16_decode.ipynb #9298e871
+def _ancestry(trie, nodes): # bool [m, m]: each node sees itself and its ancestors, which come before it
+    at, sees = {n: i for i, n in enumerate(nodes)}, np.eye(len(nodes), dtype=bool)
+    for i, n in enumerate(nodes):
+        if trie.parent[n] > 0: sees[i] |= sees[at[trie.parent[n]]]
+    return sees
+
+# %% ../nbs/16_decode.ipynb #a1373628
 @torch.inference_mode()
 def tree_scores(
     lm, prompts,              # a model in eval mode; B lists of token ids
     trie:Trie,
-    blocks,                   # list(trie_blocks(trie))
+    blocks,                   # from `trie_blocks`; with `choices` for a renormalised policy
     renormalize:bool=False,   # probabilities among allowed tokens only: the policy sums to one
     pad_id:int=0,
 ) -> torch.Tensor:            # [B, I]: log-probability of each item; -inf for hidden ones
     "Log-probability of every item of the catalogue after each prompt."
     pre = Prefix(lm, prompts, pad_id)
     dev, b = pre.logits.device, len(prompts)
-    logp = torch.full((b, len(trie)), -torch.inf, device=dev, dtype=pre.logits.dtype)
-    logp[:, 0] = 0
+    token, level, parent, leaf = (torch.as_tensor(a, device=dev) for a in (trie.token, trie.level, trie.parent, trie.leaf))
+    step = torch.zeros((b, len(trie)), device=dev, dtype=pre.logits.dtype)  # log-probability of each node after its parent
     def expand(nodes, logits):
         child, real = child_table(trie, nodes)
-        lp = child_logps(trie, logits, child.expand(b, -1, -1), real.expand(b, -1, -1), renormalize) + logp[:, nodes, None]
-        logp[:, child[real]] = lp[:, real]
+        step[:, child[real]] = child_logps(trie, logits, child.expand(b, -1, -1), real.expand(b, -1, -1), renormalize)[:, real]
     expand(torch.zeros(1, dtype=torch.long, device=dev), pre.logits[:, None])
-    for ids, sees, _ in blocks:
-        if not len(ids): continue
+    for ids, sees in blocks:
         nodes = torch.as_tensor(ids, device=dev)
-        depth = torch.as_tensor(trie.level, device=dev)[nodes] - 1
-        logits = pre.write(torch.as_tensor(trie.token, device=dev)[nodes].expand(b, -1), depth.expand(b, -1), torch.as_tensor(sees, device=dev).expand(b, -1, -1))
-        for d in depth.unique().tolist(): expand(nodes[depth == d], logits[:, depth == d])
+        logits = pre.write(token[nodes].expand(b, -1), (level[nodes] - 1).expand(b, -1), torch.as_tensor(sees, device=dev).expand(b, -1, -1))
+        few = torch.as_tensor(trie.count[ids] <= 32, device=dev)             # small families together, large ones by themselves
+        if few.any(): expand(nodes[few], logits[:, few])
+        for i in (~few).nonzero()[:, 0]: expand(nodes[i:i+1], logits[:, i:i+1])
         pre.erase()
-    out = logp[:, torch.as_tensor(trie.leaf, device=dev)]
+    for d in range(2, trie.depth + 1):
+        at = (level == d).nonzero()[:, 0]
+        step[:, at] += step[:, parent[at]]
     owner = torch.as_tensor(trie.item[trie.leaf], device=dev)
-    return out.masked_fill(owner != torch.arange(len(owner), device=dev), -torch.inf)
+    return step[:, leaf].masked_fill(owner != torch.arange(len(owner), device=dev), -torch.inf)
 
 # %% ../nbs/16_decode.ipynb #79cfa9c3
 @torch.inference_mode()
@@ -273,7 +273,7 @@ def tree_sample(
         logits = pre.write(token[node].clamp(min=0), torch.full_like(node, t), seen)
     return item[node], logp
 
-# %% ../nbs/16_decode.ipynb #66f8f5a7
+# %% ../nbs/16_decode.ipynb #0ec0f7bc
 class LMRecommender:
     "A causal language model that recommends titles of a catalogue."
     def __init__(self,
@@ -289,7 +289,7 @@ class LMRecommender:
         self.max_length, self.batch_tokens, self.beams, self.length_penalty = max_length, batch_tokens, beams, length_penalty
         self.titles = encode_titles(template, tok, catalog)
         self.trie = build_trie(self.titles)
-        self._blocks = None
+        self._blocks = {}
 
     def prompts(self, cases:Cases) -> list:
         "The prompts of the cases as tokens; `cut` counts the histories that lost titles."
@@ -332,9 +332,10 @@ class LMRecommender:
 
     def score_catalog(self, cases:Cases, renormalize:bool=True, desc:str='score catalogue') -> np.ndarray:
         "float32 [N, I]: log-probability of every item; with `renormalize` it is a distribution over the catalogue."
-        self._blocks = self._blocks or list(trie_blocks(self.trie))
-        prompts, width = self.prompts(cases), max(len(ids) for ids, _, _ in self._blocks)
+        if renormalize not in self._blocks: self._blocks[renormalize] = trie_blocks(self.trie, choices=renormalize)
+        blocks, prompts = self._blocks[renormalize], self.prompts(cases)
+        width = max((len(ids) for ids, _ in blocks), default=0)
         out = np.empty((len(cases), len(self.catalog)), np.float32)
         for batch in self._batches(prompts, width, desc):
-            out[batch] = tree_scores(self.lm, [prompts[i] for i in batch], self.trie, self._blocks, renormalize, self.tok.pad_token_id).cpu().numpy()
+            out[batch] = tree_scores(self.lm, [prompts[i] for i in batch], self.trie, blocks, renormalize, self.tok.pad_token_id).cpu().numpy()
         return out

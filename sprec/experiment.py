@@ -31,7 +31,7 @@ from .sft import sft, sft_rows
 from .sources import load_data, manifest_table
 from .toy import Oracle, ToyWorld, toy_world
 
-# %% ../nbs/40_experiment.ipynb #9d92cd9a
+# %% ../nbs/40_experiment.ipynb #163f1412
 @dataclass(frozen=True)
 class Settings(Play):
     "Everything that decides a run's numbers, apart from recipe, data, model and seed."
@@ -65,7 +65,7 @@ KINDS = {f.name: f.type for f in fields(Settings)}
 
 def convert(key:str, value):
     "A setting from text or a Python value, by its declared type."
-    if key not in KINDS: raise InputError(f"there is no setting {key!r}{nearest(key, KINDS)}; `sprec run --list` prints all")
+    if key not in KINDS: raise InputError(f"there is no setting {key!r} (`sprec run --list` prints all){nearest(key, KINDS)}")
     kind = KINDS[key]
     if kind is bool:
         if isinstance(value, bool): return value
@@ -84,7 +84,7 @@ def settle(
     changes=None,        # dict, or list of 'key=value'
 ) -> Settings:
     "The settings of a run."
-    if preset not in PRESETS: raise InputError(f"there is no preset {preset!r}{nearest(preset, PRESETS)}; choose one of {', '.join(PRESETS)}")
+    if preset not in PRESETS: raise InputError(f"there is no preset {preset!r}, only {', '.join(PRESETS)}{nearest(preset, PRESETS)}")
     if not isinstance(changes, dict):
         pairs = [c.partition('=') for c in changes or []]
         if bad := [k for k, eq, _ in pairs if not eq]: raise InputError(f"--set takes key=value, got {bad[0]!r}")
@@ -188,7 +188,7 @@ def first_sft(rec:LMRecommender, split:Split, settings:Settings, seed:int) -> di
     out = sft(rec.lm, rec.tok, rows, lr=settings.sft_lr, epochs=settings.sft_epochs, batch_size=settings.sft_batch, warmup_steps=settings.warmup_steps, seed=seed_for(seed, 102), bf16=settings.bf16, desc='SFT')
     return dict(loss=out['loss'][-1], steps=out['steps'], tokens=out['tokens'])
 
-# %% ../nbs/40_experiment.ipynb #3e894d98
+# %% ../nbs/40_experiment.ipynb #f81e758b
 def claim(
     out,           # the run's folder
     config:dict,   # what decides its numbers
@@ -201,7 +201,7 @@ def claim(
         there = json.loads(path.read_text(encoding='utf-8'))
         flat = lambda c: {k: v for k, v in c.items() if k != 'settings'} | c['settings']
         a, b = flat(there), flat(json.loads(json.dumps(config)))
-        if other := [k for k in sorted({*a, *b}) if a.get(k) != b.get(k)]:
+        if other := [k for k in sorted({*a, *b}, key=lambda k: (k == 'fingerprint', k)) if a.get(k) != b.get(k)]:
             raise InputError(f"{out} holds another run ({', '.join(f'{k} is {a.get(k)!r} there and {b.get(k)!r} here' for k in other[:3])}); choose another folder or delete this one")
     elif out.exists() and any(out.iterdir()): raise InputError(f"{out} is not empty and holds no run of ours; choose another folder")
     else:
@@ -209,7 +209,7 @@ def claim(
         write_json(path, config)
     return out
 
-# %% ../nbs/40_experiment.ipynb #d6c32bbb
+# %% ../nbs/40_experiment.ipynb #a28dab93
 def run(
     recipes,               # a recipe's name, or a list of them
     data:str='toy',        # 'toy', a name in `sources.SOURCES`, or a path
@@ -223,9 +223,10 @@ def run(
     "Run recipes on one data set with one model and seed; resumable."
     names = [recipes] if isinstance(recipes, str) else list(recipes)
     for n in names:
-        if n not in RECIPES: raise InputError(f"there is no recipe {n!r}{nearest(n, RECIPES)}; choose one of {', '.join(RECIPES)}")
+        if n not in RECIPES: raise InputError(f"there is no recipe {n!r}, only {', '.join(RECIPES)}{nearest(n, RECIPES)}")
     settings = settle(preset, model, changes)
     split, world = get_data(data, settings, seed)                                    # every refusal comes before anything is written
+    if len(split.catalog) < 5: raise InputError(f"five titles are recommended for each case, but the catalogue of {data} has only {len(split.catalog)}")
     rec = get_model(model, split, settings, seed)
     for part in (split.train, split.test): rec.prompts(part)                         # every prompt fits, or nothing begins
     config = dict(data=data, model=model, seed=seed, preset=preset, fingerprint=split.fingerprint, settings=asdict(settings))
