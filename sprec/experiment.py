@@ -31,7 +31,7 @@ from .sft import sft, sft_rows
 from .sources import load_data, manifest_table
 from .toy import Oracle, ToyWorld, toy_world
 
-# %% ../nbs/40_experiment.ipynb #163f1412
+# %% ../nbs/40_experiment.ipynb #ff8a5336
 @dataclass(frozen=True)
 class Settings(Play):
     "Everything that decides a run's numbers, apart from recipe, data, model and seed."
@@ -44,7 +44,6 @@ class Settings(Play):
     lora:bool=True            # code: rank 16, alpha 32, dropout 0.05, all linear layers
     lora_r:int=16             # code
     dtype:str='auto'          # weights: the checkpoint's own, or a torch dtype
-    bf16:bool=False           # train in bf16 autocast
     sft_epochs:int=4          # code
     sft_lr:float=3e-4         # code
     sft_batch:int=16          # code
@@ -156,7 +155,7 @@ def measure(
         out |= dict(KL=kl(p, logp), TV=total_variation(p, logp))
     return out
 
-# %% ../nbs/40_experiment.ipynb #9e2ca999
+# %% ../nbs/40_experiment.ipynb #4990c240
 def stage(
     folder:Path,        # appears when the stage is complete
     rec:LMRecommender,  # trained by `work`, or given the weights found in `folder`
@@ -179,7 +178,8 @@ def learn_titles(rec:LMRecommender, split:Split, settings:Settings, seed:int) ->
     prompts = rec.prompts(split.train)
     bos = [rec.tok.bos_token_id] if rec.tok.bos_token_id is not None else []
     rows = sft_rows(prompts + [bos or t[:1] for t in rec.titles], [rec.titles[i] for i in split.train.target] + [t if bos else t[1:] for t in rec.titles])
-    out = sft(rec.lm, rec.tok, rows, lr=settings.title_lr, epochs=settings.title_epochs, batch_size=settings.title_batch, seed=seed_for(seed, 101), loss_on='all', bf16=settings.bf16, desc='titles')
+    out = sft(rec.lm, rec.tok, rows, lr=settings.title_lr, epochs=settings.title_epochs, batch_size=settings.title_batch, seed=seed_for(seed, 101), loss_on='all', bf16=settings.bf16,
+              train_sampling_strategy='group_by_length', desc='titles')   # titles are short and histories long: apart, little is padded
     return dict(loss=out['loss'][-1], steps=out['steps'], tokens=out['tokens'])
 
 def first_sft(rec:LMRecommender, split:Split, settings:Settings, seed:int) -> dict:

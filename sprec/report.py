@@ -342,13 +342,13 @@ def differences(
     if not out: raise InputError(f"there is nothing to compare with {base!r}; the rows hold {', '.join(in_order(last.method))}")
     return pd.DataFrame(out)
 
-# %% ../nbs/41_report.ipynb #c03c557f
+# %% ../nbs/41_report.ipynb #3e31ed09
 def _reference(ax, name, v, low, high, rank) -> bool:
     "A dashed line at `v` if that is within low..high; else its value, written at the edge."
     if low <= v <= high: ax.axhline(v, color=color(name), ls='--', lw=1.3, label=label(name)); return True
     above = v > high
-    ax.annotate(f"{label(name)}: {v:.3g} {'↑' if above else '↓'}", (.99, .98 if above else .02), (0, (-9 if above else 9)*rank),
-                xycoords='axes fraction', textcoords='offset points', ha='right', va='top' if above else 'bottom', fontsize=7, color=color(name))
+    ax.annotate(f"{label(name)}: {v:.3g} {'↑' if above else '↓'}", (.02, .98 if above else .02), (0, (-9 if above else 9)*rank),
+                xycoords='axes fraction', textcoords='offset points', ha='left', va='top' if above else 'bottom', fontsize=7, color=color(name))
     return False
 
 def round_figure(

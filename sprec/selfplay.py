@@ -22,7 +22,7 @@ from .negatives import Negatives, own_negatives, random_negatives
 from .preference import pref_rows, prefer, reference_logps
 from .sft import sft, sft_rows
 
-# %% ../nbs/24_selfplay.ipynb #897e4175
+# %% ../nbs/24_selfplay.ipynb #4edf2483
 @dataclass(frozen=True)
 class Play:
     "The settings of self-play; one value per line, each with its source."
@@ -45,6 +45,7 @@ class Play:
     dpo_batch:int=8            # code: 2 x 4
     round_epochs:int=1         # paper: one of each
     warmup_steps:int=20        # code
+    bf16:bool=False            # train in bf16 autocast (on a GPU)
 
     def __post_init__(self):
         for name, allowed in dict(negatives=('own', 'random'), decoding=('greedy', 'sample', 'beams'), equal=('drop', 'next'),
@@ -62,7 +63,7 @@ def seed_for(
     "An independent seed for each use, so that no two stages repeat a shuffle."
     return int(np.random.SeedSequence([seed, *what]).generate_state(1)[0] >> 1)
 
-# %% ../nbs/24_selfplay.ipynb #7786e316
+# %% ../nbs/24_selfplay.ipynb #814fd526
 def make_negatives(rec:LMRecommender, cases:Cases, play:Play, seed:int) -> Negatives:
     "The rejected titles of a round."
     if play.negatives == 'random': return random_negatives(cases, len(rec.catalog), play.n_negatives, seed)
@@ -89,20 +90,20 @@ def selfplay_round(
         pairs = rows and pref_rows([prompts[n] for n in rows], [chosen[n] for n in rows], [[rec.titles[i] for i in neg.items[n] if i >= 0] for n in rows])
         lap('negatives'); return pairs
     def refer(pairs):
-        pairs = pairs and reference_logps(rec.lm, pairs, rec.tok.pad_token_id); lap('reference'); return pairs
+        pairs = pairs and reference_logps(rec.lm, pairs, rec.tok.pad_token_id, 2*play.dpo_batch, play.bf16); lap('reference'); return pairs
     if play.dpo and play.generate == 'before_sft': pairs = generate()
     if play.dpo and play.reference == 'round_start':
         if play.generate == 'after_sft': raise InputError("reference 'round_start' needs its pairs before the SFT step; use generate='before_sft' with it")
         pairs = refer(pairs)
     if play.sft:
         out = sft(rec.lm, rec.tok, sft_rows(prompts, chosen), lr=play.round_sft_lr, epochs=play.round_epochs, batch_size=play.round_sft_batch,
-                  warmup_steps=play.warmup_steps, seed=seed_for(seed, 1), desc=f'{desc}SFT')
+                  warmup_steps=play.warmup_steps, bf16=play.bf16, seed=seed_for(seed, 1), desc=f'{desc}SFT')
         log['sft_loss'] = out['loss'][-1]; lap('sft')
     if play.dpo and play.generate == 'after_sft': pairs = generate()
     if play.dpo and len(pairs):
         if play.reference == 'after_sft': pairs = refer(pairs)
         out = prefer(rec.lm, rec.tok, pairs, loss=getattr(losses, play.loss), beta=play.beta, lr=play.dpo_lr, epochs=play.round_epochs, batch_size=play.dpo_batch,
-                     warmup_steps=play.warmup_steps, seed=seed_for(seed, 2), desc=f'{desc}DPO')
+                     warmup_steps=play.warmup_steps, bf16=play.bf16, seed=seed_for(seed, 2), desc=f'{desc}DPO')
         log.update(dpo_loss=out['loss'][-1]); lap('dpo')
     return log
 
