@@ -25,11 +25,11 @@ RECIPES = {
     'sprec-rn': Recipe('SPRec with uniformly drawn rejected titles', dict(negatives='random'), 'paper 5.3.3'),
 }
 
-# %% ../nbs/33_recipes.ipynb #dd71d94a
+# %% ../nbs/33_recipes.ipynb #a738acea
 PRESETS = {
     'paper': {},
     'fast': dict(n_train=2048, n_test=500, rounds=2, cases_per_round=512),
-    'demo': dict(title_epochs=0),
+    'demo': dict(hidden=64, title_epochs=0, sft_epochs=12, sft_lr=2e-3, sft_batch=64),
 }
-TINY = dict(template='bare', lora=False, title_epochs=6, title_lr=2e-3, sft_epochs=12, sft_lr=2e-3, sft_batch=64,
+TINY = dict(template='bare', lora=False, hidden=128, title_epochs=3, title_lr=3e-3, title_batch=16, sft_epochs=8, sft_lr=1e-3, sft_batch=32,
             round_sft_lr=3e-5, dpo_lr=3e-5, round_sft_batch=64, dpo_batch=64, warmup_steps=0)
