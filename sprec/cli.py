@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'quiet', 'say', 'ending', 'main', 'demo', 'catalogue', 'run', 'aligned', 'data', 'report_']
 
-# %% ../nbs/90_cli.ipynb #5617f1b4
-import json
+# %% ../nbs/90_cli.ipynb #4ecc5135
 import os
 import sys
 from pathlib import Path
@@ -54,7 +53,7 @@ def demo(
     for s in report.sentences(rows): say(s)
     ending(out, 'report.html: the same, with figures', 'rows.jsonl: every number of every round', 'sft/, dpo-rn/, sprec/: the models, round by round')
 
-# %% ../nbs/90_cli.ipynb #b516949a
+# %% ../nbs/90_cli.ipynb #dbeeba15
 def catalogue(show:bool):
     "Print all recipes, presets and settings, and stop."
     if not show: return
@@ -70,7 +69,7 @@ def catalogue(show:bool):
 
 @app.command(epilog='Example: sprec run sprec dpo-rn --data ml-latest-small --model tiny --out runs/ml --set rounds=3')
 def run(
-    recipes:list[str]=typer.Argument(..., help='one or more: bigrec, dpo-rn, sprec, sprec-nosft, sprec-nodpo, sprec-rn'),
+    recipes:list[str]=typer.Argument(..., help='one or more: bigrec, dpo-rn, sprec, sprec-nosft, sprec-nodpo, sprec-rn, sprec-stable'),
     data:str=typer.Option('toy', help='toy, ml-latest-small, sprec-movielens, sprec-goodreads, or the path of a table'),
     model:str=typer.Option('tiny', help='tiny, a local folder, or a Hugging Face id'),
     seed:int=typer.Option(0, help='decides everything random'),
@@ -116,7 +115,7 @@ def data(
     figures = report.save_figures(out, dict(popularity=report.popularity_figure(split.catalog)))
     ending(out, 'manifest.json: the same in full', f'{figures[0].relative_to(out)}: how popular its items are')
 
-# %% ../nbs/90_cli.ipynb #42b570c3
+# %% ../nbs/90_cli.ipynb #8dd830f5
 @app.command('report', epilog="Example: sprec report runs/demo-* --out runs/demo-report")
 def report_(
     runs:list[str]=typer.Argument(..., help='run folders, files of rows, or patterns'),
@@ -136,7 +135,7 @@ def report_(
     (out/'table.md').write_text(report.to_markdown_table(df) + '\n', encoding='utf-8')
     report.save_figures(out, figures)
     report.html_report(out, 'Report of ' + ', '.join(map(str, runs))[:80], tables, figures, told, dict(rows=len(df), commits=sorted(set(df.commit.dropna())) if 'commit' in df else []))
-    if rows_file: report.write_rows(rows_file, json.loads(df.to_json(orient='records')))
+    if rows_file: report.write_rows(rows_file, [{k: v for k, v in r.items() if v is not None and v == v} for r in df.to_dict('records')])
     say(report.to_text_table(df)); say()
     for s in told: say(s)
     ending(out, 'report.html', 'table.md', *([str(rows_file)] if rows_file else []))

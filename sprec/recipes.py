@@ -8,7 +8,7 @@ __all__ = ['RECIPES', 'PRESETS', 'TINY', 'Recipe']
 # %% ../nbs/33_recipes.ipynb #acb6f8b8
 from dataclasses import dataclass, field
 
-# %% ../nbs/33_recipes.ipynb #05508a02
+# %% ../nbs/33_recipes.ipynb #03bbeb8a
 @dataclass(frozen=True)
 class Recipe:
     "A method: how it departs from the defaults of `sprec.selfplay.Play`."
@@ -23,6 +23,8 @@ RECIPES = {
     'sprec-nosft': Recipe('SPRec without the SFT step', dict(sft=False), 'paper 5.3.1'),
     'sprec-nodpo': Recipe('SPRec without the DPO step: more SFT', dict(dpo=False), 'paper 5.3.2'),
     'sprec-rn': Recipe('SPRec with uniformly drawn rejected titles', dict(negatives='random'), 'paper 5.3.3'),
+    'sprec-stable': Recipe('SPRec whose rounds cannot overshoot: beta 1, drawn negatives, made after the SFT step',
+                           dict(beta=1., decoding='sample', generate='after_sft'), '01_dynamics: the factor of a round lies in [0, 1] for any learning rate'),
 }
 
 # %% ../nbs/33_recipes.ipynb #a738acea
