@@ -11,7 +11,7 @@ import functools
 import torch
 from torch.nn import functional as F
 
-# %% ../nbs/00_theory.ipynb #0e9d0d03
+# %% ../nbs/00_theory.ipynb #5a804aa3
 def check_probs(
     beta=1.,              # a number, or a tensor with size 1 on the items' axis; all positive
     **probs:torch.Tensor, # by name: [..., I], probabilities over the last axis
@@ -19,7 +19,8 @@ def check_probs(
     "Raise a ValueError unless all of `probs` are distributions over the same items and `beta` is positive."
     beta = torch.as_tensor(beta, dtype=torch.float64)
     if not (beta > 0).all(): raise ValueError(f"beta is {beta.tolist()}; it must be positive")
-    if beta.dim() and beta.shape[-1] != 1: raise ValueError(f"beta has shape {tuple(beta.shape)}; give a number, or a tensor [..., 1] that holds for all items of a context")
+    if beta.dim() and beta.shape[-1] != 1:
+        raise ValueError(f"beta has shape {tuple(beta.shape)}; give a number, or a tensor [..., 1] that holds for all items of a context")
     for name, p in probs.items():
         if not (torch.is_tensor(p) and p.is_floating_point() and p.dim()):
             raise ValueError(f"{name} is {p.dtype if torch.is_tensor(p) else type(p).__name__}; give a tensor [..., I] of floats")
@@ -90,7 +91,7 @@ def rlhf_objective(
     price = price[..., 0] if price.dim() else price
     return ((pi.double()*reward).sum(-1) - price*kl(pi.double(), ref.double())).to(_dtype(pi, ref))
 
-# %% ../nbs/00_theory.ipynb #6127c609
+# %% ../nbs/00_theory.ipynb #66ca2ff1
 def bt_loss(
     reward:torch.Tensor, # [..., I]: one number an item; only differences matter
     pos:torch.Tensor,    # [..., I]: where winners come from
@@ -98,7 +99,8 @@ def bt_loss(
 ) -> torch.Tensor:       # [...], nats a pair
     "Expected Bradley-Terry loss of independent pairs (appendix A)."
     check_probs(pos=pos, neg=neg)
-    if reward.shape[-1:] != pos.shape[-1:]: raise ValueError(f"shapes do not match: reward {tuple(reward.shape)}, pos {tuple(pos.shape)}; both need the same items on the last axis")
+    if reward.shape[-1:] != pos.shape[-1:]:
+        raise ValueError(f"shapes do not match: reward {tuple(reward.shape)}, pos {tuple(pos.shape)}; both need the same items on the last axis")
     r, p, q, loss = reward.double(), pos.double(), neg.double(), 0.
     for l in torch.arange(r.shape[-1], device=r.device).split(256):
         rl, rw, weight = r[..., None, l], r[..., :, None], p[..., :, None]*q[..., None, l]
@@ -162,7 +164,7 @@ def dpo_population_loss(
     check_probs(beta, pi=pi, ref=ref, pos=pos, neg=neg)
     return bt_loss(beta*_log_ratio(pi, ref), pos, neg).to(_dtype(pi, ref, pos, neg))
 
-# %% ../nbs/00_theory.ipynb #3ad73277
+# %% ../nbs/00_theory.ipynb #4f2bd1a2
 def solve_dpo(
     ref:torch.Tensor,        # [..., I]: where training starts; all positive
     pos:torch.Tensor,        # [..., I]: where chosen items come from; all positive
@@ -179,7 +181,8 @@ def solve_dpo(
     ref, pos, neg, _ = torch.broadcast_tensors(ref.double(), pos.double(), neg.double(), beta)
     if start is None: start = torch.randn(ref.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).softmax(-1).to(ref.device)
     check_probs(start=start, ref=ref)
-    if min(x.min() for x in (ref, pos, neg, start)) <= 0: raise ValueError("an item has probability 0: then the loss has no minimum, only a limit, which `dpo_optimum` gives")
+    if min(x.min() for x in (ref, pos, neg, start)) <= 0:
+        raise ValueError("an item has probability 0: then the loss has no minimum, only a limit, which `dpo_optimum` gives")
     reward = beta*(start.double().log() - ref.log())
     for _ in range(max_steps):
         grad, hess = bt_derivatives(reward, pos, neg)
