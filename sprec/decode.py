@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Trie', 'build_trie', 'Prefix', 'child_table', 'child_logps', 'tree_beams', 'trie_blocks', 'tree_scores',
-           'tree_sample', 'LMRecommender']
+           'tree_sample', 'by_length', 'LMRecommender']
 
 # %% ../nbs/16_decode.ipynb #ae007c70
 from dataclasses import dataclass
@@ -273,7 +273,20 @@ def tree_sample(
         logits = pre.write(token[node].clamp(min=0), torch.full_like(node, t), seen)
     return item[node], logp
 
-# %% ../nbs/16_decode.ipynb #0ec0f7bc
+# %% ../nbs/16_decode.ipynb #0290c238
+def by_length(
+    prompts,          # N lists of token ids
+    extra:int,        # tokens to be written after each
+    batch_tokens:int, # most tokens in a batch
+) -> list:            # lists of prompt numbers, shortest prompts first; each prompt once
+    "Batch prompts of similar length."
+    batches = [[]]
+    for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
+        if batches[-1] and (len(batches[-1]) + 1) * (len(prompts[i]) + extra) > batch_tokens: batches.append([])
+        batches[-1].append(i)
+    return [b for b in batches if b]
+
+# %% ../nbs/16_decode.ipynb #4e6f4618
 class LMRecommender:
     "A causal language model that recommends titles of a catalogue."
     def __init__(self,
@@ -298,16 +311,10 @@ class LMRecommender:
         return ids
 
     def _batches(self, prompts, extra, desc):
-        "Case numbers in batches of similar length, with a progress bar."
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        batches, now = [], []
-        for i in order:
-            if now and (len(now)+1) * (len(prompts[i]) + extra) > self.batch_tokens: batches.append(now); now = []
-            now.append(i)
-        if now: batches.append(now)
+        "Batches of case numbers with a progress bar; the model is in eval mode meanwhile."
         training = self.lm.training
         self.lm.eval()
-        try: yield from tqdm(batches, desc=desc, leave=False)
+        try: yield from tqdm(by_length(prompts, extra, self.batch_tokens), desc=desc, leave=False)
         finally: self.lm.train(training)
 
     def recommend(self, cases:Cases, k:int=5, desc:str='recommend') -> Recs:

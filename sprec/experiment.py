@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'Settings', 'convert', 'as_changes', 'settle', 'commit', 'provenance', 'peak_memory_mb', 'get_data',
-           'get_model', 'measure', 'stage', 'learn_titles', 'first_sft', 'claim', 'run', 'write_report']
+           'get_model', 'measure', 'stage', 'learn_titles', 'first_sft', 'claim', 'prepare', 'run', 'write_report']
 
 # %% ../nbs/40_experiment.ipynb #0cf162f7
 import hashlib
@@ -214,7 +214,22 @@ def claim(
         write_json(path, config)
     return out
 
-# %% ../nbs/40_experiment.ipynb #875b46e9
+# %% ../nbs/40_experiment.ipynb #1a9b05a4
+def prepare(names, data, model, seed, preset, changes) -> tuple: # (Settings, Split, ToyWorld or None, LMRecommender, config)
+    "Everything that can be refused, before anything is written."
+    for n in names:
+        if n not in RECIPES: raise InputError(f"there is no recipe {n!r}, only {', '.join(RECIPES)}{nearest(n, RECIPES)}")
+    for n, (k, v) in ((n, kv) for n in names for kv in as_changes(changes).items()):
+        if RECIPES[n].play.get(k, v) != v and k != 'rounds':
+            raise InputError(f"{n} is defined by {k}={RECIPES[n].play[k]!r}, which {k}={v!r} contradicts; leave {k} out, or start from the recipe sprec")
+    settings = settle(preset, model, changes)
+    split, world = get_data(data, settings, seed)
+    if len(split.catalog) < 5: raise InputError(f"five titles are recommended for each case, but the catalogue of {data} has only {len(split.catalog)}")
+    rec = get_model(model, split, settings, seed)
+    for part in (split.train, split.test): rec.prompts(part)                         # every prompt fits, or nothing begins
+    return settings, split, world, rec, dict(data=data, model=model, seed=seed, preset=preset, fingerprint=split.fingerprint, settings=asdict(settings))
+
+# %% ../nbs/40_experiment.ipynb #7b29148d
 def run(
     recipes,               # a recipe's name, or a list of them
     data:str='toy',        # 'toy', a name in `sources.SOURCES`, or a path
@@ -227,16 +242,7 @@ def run(
 ) -> list:                 # one dict a method and round
     "Run recipes on one data set with one model and seed; resumable."
     names = [recipes] if isinstance(recipes, str) else list(recipes)
-    for n in names:
-        if n not in RECIPES: raise InputError(f"there is no recipe {n!r}, only {', '.join(RECIPES)}{nearest(n, RECIPES)}")
-    for n, (k, v) in ((n, kv) for n in names for kv in as_changes(changes).items()):
-        if RECIPES[n].play.get(k, v) != v and k != 'rounds': raise InputError(f"{n} is defined by {k}={RECIPES[n].play[k]!r}, which {k}={v!r} contradicts; leave {k} out, or start from the recipe sprec")
-    settings = settle(preset, model, changes)
-    split, world = get_data(data, settings, seed)                                    # every refusal comes before anything is written
-    if len(split.catalog) < 5: raise InputError(f"five titles are recommended for each case, but the catalogue of {data} has only {len(split.catalog)}")
-    rec = get_model(model, split, settings, seed)
-    for part in (split.train, split.test): rec.prompts(part)                         # every prompt fits, or nothing begins
-    config = dict(data=data, model=model, seed=seed, preset=preset, fingerprint=split.fingerprint, settings=asdict(settings))
+    settings, split, world, rec, config = prepare(names, data, model, seed, preset, changes)
     out = claim(out, config)
     write_json(out/'manifest.json', split.manifest)
     say(f"data: {split}")
