@@ -269,7 +269,7 @@ def _told(before, after, moves, close) -> str:
     verbs = {v: [span(m) for m in moves if moves[m] == v] for v in ('raised', 'lowered', 'left')}
     return _join([f"{v} {_join(names)}{f' unchanged within {close:.0%}' if v == 'left' else ''}" for v, names in verbs.items() if names])
 
-# %% ../nbs/41_report.ipynb #4550a175
+# %% ../nbs/41_report.ipynb #d4013808
 def _biased(by, base, close) -> str:
     moves = changes(by[base], by['dpo-rn'], ('ORRatio@1', 'KL'), close)
     if not moves:
@@ -296,10 +296,10 @@ def _accurate(by, base) -> str:
         return f"HR@5 is not known for both {label(base)} and SPRec, so nothing can be said about accuracy."
     v, b, low, high = by['sprec']['HR@5'], by[base]['HR@5'], by[base].get('HR@5_low'), by[base].get('HR@5_high')
     if not (_known(by[base], 'HR@5_low') and _known(by[base], 'HR@5_high')):
-        return f"SPRec's HR@5 is {v:#.4g} and {label(base)}'s is {b:#.4g}; without an interval it cannot be said whether that is a difference."
+        return f"SPRec's HR@5 is {v:.4f} and {label(base)}'s is {b:.4f}; without an interval it cannot be said whether that is a difference."
     where, end = ('below', 'accuracy was lost') if v < low else ('above', 'accuracy was gained') if v > high else \
         ('inside', 'no change of accuracy can be told from chance')
-    return f"SPRec's HR@5 of {v:#.4g} lies {where} the 95% interval of {label(base)}'s {b:#.4g} ({low:#.4g} to {high:#.4g}): {end}."
+    return f"SPRec's HR@5 of {v:.4f} lies {where} the 95% interval of {label(base)}'s {b:.4f} ({low:.4f} to {high:.4f}): {end}."
 
 # %% ../nbs/41_report.ipynb #cb710563
 def sentences(
