@@ -31,7 +31,7 @@ from .sft import sft, sft_rows
 from .sources import load_data, manifest_table
 from .toy import Oracle, ToyWorld, toy_world
 
-# %% ../nbs/40_experiment.ipynb #ab0f8430
+# %% ../nbs/40_experiment.ipynb #1e8da16f
 @dataclass(frozen=True)
 class Settings(Play):
     "Everything that decides a run's numbers, apart from recipe, data, model and seed."
@@ -59,6 +59,13 @@ class Settings(Play):
     beams:int=5               # constrained beams at test
     length_penalty:float=0.   # 0: a title's score is its log-probability
     batch_tokens:int=16_384   # tokens in a batch of decoding
+
+    def __post_init__(self):
+        super().__post_init__()
+        for k in 'n_train n_valid n_test history max_length lora_r sft_epochs sft_batch title_batch hidden layers heads kv_heads vocab_size beams batch_tokens'.split():
+            if getattr(self, k) < 1: raise InputError(f"{k} is {getattr(self, k)}; it must be at least 1")
+        for k in ('sft_lr', 'title_lr', 'round_sft_lr', 'dpo_lr'):
+            if not getattr(self, k) > 0: raise InputError(f"{k} is {getattr(self, k)}; it must be above 0")
 
 KINDS = {f.name: f.type for f in fields(Settings)}
 
@@ -214,9 +221,10 @@ def claim(
         write_json(path, config)
     return out
 
-# %% ../nbs/40_experiment.ipynb #1a9b05a4
+# %% ../nbs/40_experiment.ipynb #8eba8bbe
 def prepare(names, data, model, seed, preset, changes) -> tuple: # (Settings, Split, ToyWorld or None, LMRecommender, config)
     "Everything that can be refused, before anything is written."
+    if seed < 0: raise InputError(f"seed is {seed}; it must be 0 or more")
     for n in names:
         if n not in RECIPES: raise InputError(f"there is no recipe {n!r}, only {', '.join(RECIPES)}{nearest(n, RECIPES)}")
     for n, (k, v) in ((n, kv) for n in names for kv in as_changes(changes).items()):
