@@ -31,7 +31,7 @@ from .sft import sft, sft_rows
 from .sources import load_data, manifest_table
 from .toy import Oracle, ToyWorld, toy_world
 
-# %% ../nbs/40_experiment.ipynb #1e8da16f
+# %% ../nbs/40_experiment.ipynb #6c3dce78
 @dataclass(frozen=True)
 class Settings(Play):
     "Everything that decides a run's numbers, apart from recipe, data, model and seed."
@@ -67,6 +67,7 @@ class Settings(Play):
         for k in ('sft_lr', 'title_lr', 'round_sft_lr', 'dpo_lr'):
             if not getattr(self, k) > 0: raise InputError(f"{k} is {getattr(self, k)}; it must be above 0")
 
+# %% ../nbs/40_experiment.ipynb #7cdc1d30
 KINDS = {f.name: f.type for f in fields(Settings)}
 
 def convert(key:str, value):
@@ -92,6 +93,7 @@ def as_changes(changes) -> dict:
         changes = {k.strip(): v.strip() for k, _, v in pairs}
     return {k: convert(k, v) for k, v in changes.items()}
 
+# %% ../nbs/40_experiment.ipynb #8b8a6c9c
 def settle(
     preset:str='paper',  # a name in PRESETS
     model:str='tiny',    # TINY is put over the preset for a tiny model
