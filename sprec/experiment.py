@@ -223,7 +223,7 @@ def claim(
         write_json(path, config)
     return out
 
-# %% ../nbs/40_experiment.ipynb #8eba8bbe
+# %% ../nbs/40_experiment.ipynb #071ccc6c
 def prepare(names, data, model, seed, preset, changes) -> tuple: # (Settings, Split, ToyWorld or None, LMRecommender, config)
     "Everything that can be refused, before anything is written."
     if seed < 0: raise InputError(f"seed is {seed}; it must be 0 or more")
@@ -236,10 +236,12 @@ def prepare(names, data, model, seed, preset, changes) -> tuple: # (Settings, Sp
     split, world = get_data(data, settings, seed)
     if len(split.catalog) < 5: raise InputError(f"five titles are recommended for each case, but the catalogue of {data} has only {len(split.catalog)}")
     rec = get_model(model, split, settings, seed)
-    for part in (split.train, split.test): rec.prompts(part)                         # every prompt fits, or nothing begins
+    for part in ('train', 'test'):
+        rec.prompts(getattr(split, part))                                            # every prompt fits, or nothing begins
+        split.manifest[f'{part}_histories_cut'] = rec.cut                            # those that lost their oldest titles to max_length
     return settings, split, world, rec, dict(data=data, model=model, seed=seed, preset=preset, fingerprint=split.fingerprint, settings=asdict(settings))
 
-# %% ../nbs/40_experiment.ipynb #7b29148d
+# %% ../nbs/40_experiment.ipynb #5e84106b
 def run(
     recipes,               # a recipe's name, or a list of them
     data:str='toy',        # 'toy', a name in `sources.SOURCES`, or a path
@@ -256,6 +258,7 @@ def run(
     out = claim(out, config)
     write_json(out/'manifest.json', split.manifest)
     say(f"data: {split}")
+    if cut := sum(split.manifest[f'{p}_histories_cut'] for p in ('train', 'test')): say(f"{cut} histories are too long for max_length={settings.max_length} and lost their oldest titles")
     base = dict(data=data, model=model, seed=seed) | dict(config_hash=hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12])
     watched = lambda rec: measure(rec, split, world) | provenance() | dict(peak_memory_mb=peak_memory_mb())
     rows = [base | dict(method=n, round=0) | measure(r, split, world) | provenance() for n, r in

@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['Play', 'seed_for', 'make_negatives', 'selfplay_round', 'write_json', 'selfplay']
 
-# %% ../nbs/24_selfplay.ipynb #35184267
+# %% ../nbs/24_selfplay.ipynb #fca808ac
 import hashlib
 import json
 import os
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
