@@ -16,7 +16,7 @@ import readme
 from common import bin_dir, cfg, page_env, pages, root
 
 lib, nbs = cfg['lib_path'], cfg['nbs_path']
-notebook_only = {'nbdev', 'fastcore', 'execnb', 'ghapi', 'IPython', 'ipywidgets', 'jupyterlab', 'nbconvert', 'nbclient', 'nbformat'}
+notebook_only = {'nbdev', 'fastcore', 'execnb', 'ghapi', 'hypothesis', 'IPython', 'ipywidgets', 'jupyterlab', 'nbconvert', 'nbclient', 'nbformat'}
 results = {}
 
 def report(name, problems, note=''):

@@ -11,7 +11,7 @@ cfg = conf['DEFAULT']
 
 def page_env(**extra):
     "The environment pages run in: offline, no progress bars, one thread a process, our commands first."
-    env = dict(os.environ, TQDM_DISABLE='1', HF_HUB_OFFLINE='1', HF_HUB_DISABLE_TELEMETRY='1', TOKENIZERS_PARALLELISM='false',
+    env = dict(os.environ, TQDM_DISABLE='1', HF_HUB_OFFLINE='1', SPREC_OFFLINE='1', HF_HUB_DISABLE_TELEMETRY='1', TOKENIZERS_PARALLELISM='false',
                OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', PYTHONUNBUFFERED='1', PYTHONDONTWRITEBYTECODE='1')
     env['PATH'] = f"{bin_dir}{os.pathsep}{env['PATH']}"
     if env.get('SPREC_DATA'): env['SPREC_DATA'] = os.path.abspath(env['SPREC_DATA'])

@@ -53,16 +53,16 @@ def demo(
     for s in report.sentences(rows): say(s)
     ending(out, 'report.html: the same, with figures', 'rows.jsonl: every number of every round', 'sft/, dpo-rn/, sprec/: the models, round by round')
 
-# %% ../nbs/90_cli.ipynb #dbeeba15
+# %% ../nbs/90_cli.ipynb #345787a8
 def catalogue(show:bool):
     "Print all recipes, presets and settings, and stop."
     if not show: return
     from dataclasses import fields
     from sprec.experiment import Settings
     from sprec.recipes import PRESETS, RECIPES, TINY
-    from sprec.sources import SOURCES
+    from sprec.sources import SOURCES, whence
     say('Recipes:'); [say(f'  {n:14}{r.about}') for n, r in RECIPES.items()]
-    say('Data:'); [say(f'  {n:18}{d}') for n, d in [('toy', 'the mini world, built in')] + [(n, 'from ' + next(iter(s['pages'].values()))) for n, s in SOURCES.items()] + [('a path', 'your own csv, tsv or parquet')]]
+    say('Data:'); [say(f'  {n:22}{d}') for n, d in [('toy', 'the mini world, built in')] + [(n, whence(n)) for n in SOURCES] + [('a path', 'your own csv, tsv or parquet, a folder of raw files, or a saved split')]]
     say('Presets:'); [say(f'  {n:14}{" ".join(f"{k}={v}" for k, v in p.items()) or "the defaults below"}') for n, p in (PRESETS | {'(tiny model)': TINY}).items()]
     say('Settings (--set key=value):'); [say(f'  {f.name:18}{f.type.__name__:7}{f.default}') for f in fields(Settings)]
     raise typer.Exit()
@@ -70,12 +70,13 @@ def catalogue(show:bool):
 @app.command(epilog='Example: sprec run sprec dpo-rn --data ml-latest-small --model tiny --out runs/ml --set rounds=3')
 def run(
     recipes:list[str]=typer.Argument(..., help='one or more: bigrec, dpo-rn, sprec, sprec-nosft, sprec-nodpo, sprec-rn, sprec-stable'),
-    data:str=typer.Option('toy', help='toy, ml-latest-small, sprec-movielens, sprec-goodreads, or the path of a table'),
+    data:str=typer.Option('toy', help='toy, a name of --list, or the path of a table or folder'),
     model:str=typer.Option('tiny', help='tiny, a local folder, or a Hugging Face id'),
     seed:int=typer.Option(0, help='decides everything random'),
     out:Path=typer.Option(None, help='the run\'s folder; the same command goes on where it stopped [default: runs/DATA-MODEL-SEED]'),
     preset:str=typer.Option('paper', help='paper, fast or demo'),
     changes:list[str]=typer.Option([], '--set', metavar='KEY=VALUE', help='change a setting; may be given several times'),
+    read:list[str]=typer.Option([], '--read', metavar='KEY=VALUE', help='how the data are read, such as user=uid or min_rating=4; may be given several times'),
     show:bool=typer.Option(False, '--list', callback=catalogue, is_eager=True, help='print all recipes, data, presets and settings'),
 ):
     "Train recipes on one data set and measure every round."
@@ -83,11 +84,12 @@ def run(
     from sprec.experiment import run as run_recipes
     from sprec import report
     out = out or Path('runs')/'-'.join(Path(x).stem for x in (data, model)) / f'seed-{seed}'
+    if read: changes = [*changes, 'read=' + '; '.join(read)]
     rows = run_recipes(recipes, data, model, seed, out, preset, changes, say)
     say(); say(report.to_text_table(rows, report.METRICS))
     ending(out, 'report.html: table, figures, data and settings', 'rows.jsonl: every number of every round')
 
-# %% ../nbs/90_cli.ipynb #8c67aece
+# %% ../nbs/90_cli.ipynb #dd408e79
 def aligned(df, width:int=72) -> str:
     "A table as left-aligned text; cells over `width` end in '…'."
     cut = lambda v: v if len(v) <= width else v[:width-1] + '…'
@@ -95,25 +97,31 @@ def aligned(df, width:int=72) -> str:
     wide = [max(map(len, c)) for c in zip(*rows)]
     return '\n'.join('  '.join(v.ljust(w) for v, w in zip(r, wide)).rstrip() for r in rows)
 
-@app.command(epilog='Example: sprec data ml-latest-small')
+@app.command(epilog='Example: sprec data my/log.csv --read user=uid --read min_rating=4 --save my/split')
 def data(
-    name:str=typer.Argument(..., help='toy, ml-latest-small, sprec-movielens, sprec-goodreads, or the path of a table'),
+    name:str=typer.Argument(..., help='toy, a name of sprec run --list, or the path of a table or folder'),
     seed:int=typer.Option(0, help='draws the cases'),
+    read:list[str]=typer.Option([], '--read', metavar='KEY=VALUE', help='how it is read and split, such as user=uid, min_rating=4, n_train=none; may be given several times'),
+    save:Path=typer.Option(None, help='also write the split to this folder, as parquet and json'),
     out:Path=typer.Option(None, help='where to put the figure and manifest.json [default: runs/data-NAME]'),
 ):
     "Show where a data set comes from, what was dropped, and how popular its items are."
     quiet()
-    from sprec.experiment import Settings, get_data
     from sprec import report
+    from sprec.data import save_split
+    from sprec.experiment import Settings, get_data
     from sprec.selfplay import write_json
-    from sprec.sources import manifest_table
-    split, _ = get_data(name, Settings(), seed)
+    from sprec.sources import load_data, manifest_table, read_settings
+    if name == 'toy': split = get_data(name, Settings(read='; '.join(read)), seed)[0]
+    else: split = load_data(name, **dict(seed=seed, say=say) | read_settings(read))
     out = out or Path('runs')/f'data-{Path(name).stem}'
     out.mkdir(parents=True, exist_ok=True)
     say(aligned(manifest_table(split))); say()
     write_json(out/'manifest.json', split.manifest)
     figures = report.save_figures(out, dict(popularity=report.popularity_figure(split.catalog)))
-    ending(out, 'manifest.json: the same in full', f'{figures[0].relative_to(out)}: how popular its items are')
+    if save: save_split(split, save)
+    ending(out, 'manifest.json: the same in full', f'{figures[0].relative_to(out)}: how popular its items are',
+           *([f'the split itself is in {save}/, for --data {save}'] if save else []))
 
 # %% ../nbs/90_cli.ipynb #8dd830f5
 @app.command('report', epilog="Example: sprec report runs/demo-* --out runs/demo-report")

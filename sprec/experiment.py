@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'Settings', 'convert', 'as_changes', 'settle', 'commit', 'provenance', 'peak_memory_mb', 'get_data',
            'get_model', 'measure', 'stage', 'learn_titles', 'first_sft', 'claim', 'prepare', 'run', 'write_report']
 
-# %% ../nbs/40_experiment.ipynb #0cf162f7
+# %% ../nbs/40_experiment.ipynb #9bb82250
 import hashlib
 import json
 import os
@@ -28,10 +28,10 @@ from .prompts import Template
 from .recipes import PRESETS, RECIPES, TINY
 from .selfplay import Play, seed_for, selfplay, write_json
 from .sft import sft, sft_rows
-from .sources import load_data, manifest_table
+from .sources import load_data, read_settings, manifest_table
 from .toy import Oracle, ToyWorld, toy_world
 
-# %% ../nbs/40_experiment.ipynb #6c3dce78
+# %% ../nbs/40_experiment.ipynb #3e31f299
 @dataclass(frozen=True)
 class Settings(Play):
     "Everything that decides a run's numbers, apart from recipe, data, model and seed."
@@ -39,6 +39,7 @@ class Settings(Play):
     n_valid:int=512           # paper 5.1.1
     n_test:int=1000           # paper 5.1.1
     history:int=10            # paper 5.1.1
+    read:str=''               # how the data are read: 'key=value; key=value', see `sources.settings_of`
     template:str='alpaca'     # code; 'bare' or 'chat'
     max_length:int=512        # code
     lora:bool=True            # code: rank 16, alpha 32, dropout 0.05, all linear layers
@@ -126,7 +127,7 @@ def peak_memory_mb() -> int:
     if torch.cuda.is_available(): return int(torch.cuda.max_memory_allocated() / 2**20)
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
-# %% ../nbs/40_experiment.ipynb #34892057
+# %% ../nbs/40_experiment.ipynb #6d5cf9f3
 def get_data(
     data:str,            # 'toy', a name in `sources.SOURCES`, or a path
     settings:Settings,
@@ -135,9 +136,12 @@ def get_data(
     "The data of a run."
     sizes = {k: getattr(settings, k) for k in ('n_train', 'n_valid', 'n_test')}
     if data == 'toy':
+        if settings.read: raise InputError(f"the toy world is made, not read, so read={settings.read!r} says nothing; leave it out")
         world = toy_world(seed, **sizes)
         return world.split, world
-    return load_data(data, seed=seed, history=settings.history, **sizes), None
+    read, own = read_settings(filter(None, map(str.strip, settings.read.split(';')))), sizes | dict(seed=seed, history=settings.history)
+    if both := [k for k in read if k in own]: raise InputError(f"{both[0]} is a setting of the run; give it with --set {both[0]}=... instead of --read")
+    return load_data(data, **own, **read), None
 
 def get_model(
     model:str,           # 'tiny', a folder, or a hub id
