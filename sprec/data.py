@@ -75,12 +75,13 @@ class Catalog:
         n = self.membership.sum(1, keepdims=True)
         return self.membership / np.maximum(n, 1)
 
-# %% ../nbs/10_data.ipynb #4c7e748a
+# %% ../nbs/10_data.ipynb #8baa4275
 def unique_titles(
     titles,       # I titles, perhaps with repeats
     ids,          # I item ids of the source, used to tell repeats apart
 ) -> tuple:       # (list of unique titles, how many were changed)
     "Keep items that share a title apart by appending their id to all but the first."
+    if len(set(titles)) == len(titles): return list(titles), 0
     seen, out, changed = set(), [], 0
     for t, i in zip(titles, ids):
         if t in seen: t, changed = f'{t} [{i}]', changed + 1
@@ -146,7 +147,7 @@ class Popularity:
         top = np.argsort(-self.catalog.counts, kind='stable')[:k]
         return Recs(np.tile(top, (len(cases), 1)), np.tile(self.catalog.counts[top].astype(np.float32), (len(cases), 1)), decoder='popularity')
 
-# %% ../nbs/10_data.ipynb #6f5d40b5
+# %% ../nbs/10_data.ipynb #36982266
 def ordered(
     *columns,      # int64 [n] each, the most important first
 ) -> np.ndarray:   # int64 [n]: row numbers
@@ -155,11 +156,11 @@ def ordered(
     low = [int(a.min()) for a in columns]
     bits = [(int(a.max()) - l).bit_length() for a, l in zip(columns, low)]
     if sum(bits) > 63: return np.lexsort(columns[::-1])
-    key = columns[0].astype(np.int64) - low[0]
+    key = columns[0] - np.int64(low[0])
     for a, l, b in zip(columns[1:], low[1:], bits[1:]): key <<= b; key |= a - l
     return np.argsort(key)
 
-# %% ../nbs/10_data.ipynb #34a100e6
+# %% ../nbs/10_data.ipynb #ca0b19ef
 def _as_ints(**columns): # the columns as int64 arrays of one length
     out = [np.asarray(a) for a in columns.values()]
     sizes = ', '.join(f'{k} {len(a)}' for k, a in zip(columns, out))
@@ -167,7 +168,7 @@ def _as_ints(**columns): # the columns as int64 arrays of one length
     for k, a in zip(columns, out):
         if len(a) and (a.dtype.kind not in 'iuf' or (a.dtype.kind == 'f' and not np.isfinite(a).all())):
             raise InputError(f"{k} holds what is not a whole number (dtype {a.dtype}, first {a[0]!r}); number users and items from 0, give times in seconds, and leave out rows without a time")
-    return [a.astype(np.int64) for a in out]
+    return [a.astype(np.int64, copy=False) for a in out]
 
 # %% ../nbs/10_data.ipynb #d3c79b3f
 def settle_repeats(
@@ -279,17 +280,19 @@ def draw(
     if n is None or n >= len(idx): return np.asarray(idx)
     return np.asarray(idx)[np.sort(np.random.default_rng(seed).choice(len(idx), n, replace=False))]
 
-# %% ../nbs/10_data.ipynb #02e797d1
+# %% ../nbs/10_data.ipynb #0eead6da
 def membership(
     lists,           # I lists of category names
     no_category=(),  # names that mean none
 ) -> tuple:          # (G names in alphabetical order, bool [I, G])
     "Which item belongs to which category."
-    lists = [[c.strip() for c in cs] for cs in lists]
-    names = sorted({c for cs in lists for c in cs} - {'', *no_category})
-    at, out = {c: g for g, c in enumerate(names)}, np.zeros((len(lists), len(names)), bool)
-    for i, cs in enumerate(lists): out[i, [at[c] for c in cs if c in at]] = True
-    return tuple(names), out
+    flat = [c for cs in lists for c in cs]
+    tidy = {c: c.strip() for c in set(flat)}
+    names = sorted(set(tidy.values()) - {'', *no_category})
+    at, out = {n: g for g, n in enumerate(names)}, np.zeros((len(lists), len(names) + 1), bool)   # the last column takes what is no category
+    column = {c: at.get(n, len(names)) for c, n in tidy.items()}
+    out[np.repeat(np.arange(len(lists)), [len(cs) for cs in lists]), [column[c] for c in flat]] = True
+    return tuple(names), out[:, :-1]
 
 # %% ../nbs/10_data.ipynb #ed2fc9ca
 def select_categories(

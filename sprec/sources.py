@@ -19,13 +19,16 @@ from .download import ORIGINS, get
 from .instructions import split_instructions
 from .tables import Log, tidy
 
-# %% ../nbs/11_sources.ipynb #a98b9a05
+# %% ../nbs/11_sources.ipynb #a97372cf
 NO_CATEGORY = {
     'movielens': ('(no genres listed)', 'unknown'),
 }
 EXCLUDE = {
     'movielens': ('Children', "Children's", 'IMAX'), # the official release has the ten most popular without Children; IMAX is a kind of projector
-    'steam': (), 'goodreads': (), 'amazon-cds': (),
+    'steam': ('FPS', 'First-Person', 'Online Co-Op'), # nearly all lie inside Shooter, Shooter and Co-op; the first is the paper's own example
+    'goodreads': (),                                  # ten names side by side
+    'amazon-cds': ('CDs & Vinyl', 'Digital Music',    # the roots of the tree,
+                   'Classic Rock', 'Album-Oriented Rock (AOR)', 'Soul'), # and branches of Rock (the paper's own example) and of R&B
 }
 
 # %% ../nbs/11_sources.ipynb #437e02c2
@@ -45,7 +48,7 @@ def _paper(name, domain, **table3): # an entry for the paper's rows, their title
         'sprec-paper/eval-official': 'https://github.com/RegionCh/SPRec, whose folder eval becomes eval-official',
         'sprec-paper': 'https://github.com/flora0110/CHES_DPO, which publishes the rows in its folders sampled_data and eval'})
 
-# %% ../nbs/11_sources.ipynb #4e7df57a
+# %% ../nbs/11_sources.ipynb #bfa7bfb1
 _films, _books = dict(items=10_682, interactions=10_000_054, sequences=9_301_274), dict(items=4_058, interactions=160_398, sequences=6_031)
 SOURCES = {
     'ml-latest-small': _movielens('ml-latest-small'),
@@ -54,7 +57,7 @@ SOURCES = {
     'ml-10m': _movielens('ml-10M100K', 'ratings.dat', 'movies.dat', **_films),
     'ml-20m': _movielens('ml-20m'), 'ml-25m': _movielens('ml-25m'), 'ml-32m': _movielens('ml-32m'),
     'steam': dict(reader='steam', files=dict(reviews='steam/steam_reviews.json.gz', games='steam/steam_games.json.gz'),
-        settings=dict(domain='game', repeats='first', exclude=EXCLUDE['steam']), table3=dict(items=32_094, interactions=178_961, sequences=29_876)),
+        settings=dict(domain='game', repeats='first', same_title='merge', exclude=EXCLUDE['steam']), table3=dict(items=32_094, interactions=178_961, sequences=29_876)),
     'goodreads': dict(reader='goodreads', files=dict(interactions='goodreads/goodreads_interactions_dedup.json.gz',
         books='goodreads/goodreads_books.json.gz', genres='goodreads/goodreads_book_genres_initial.json.gz'),
         settings=dict(domain='book', taken_only=True, exclude=EXCLUDE['goodreads']), table3=_books),
@@ -122,7 +125,7 @@ def _codes(ids): # ids as numbers from 0, in the order of their text: the same w
     rank[np.argsort(np.asarray(names.astype(str), object), kind='stable')] = np.arange(len(names))
     return rank[at]
 
-# %% ../nbs/11_sources.ipynb #d5f5b883
+# %% ../nbs/11_sources.ipynb #ca6b8d43
 def name_items(
     items,                    # of a `Log`
     same_title:str='apart',   # what becomes of items that share a title: apart or merge
@@ -131,24 +134,25 @@ def name_items(
 ) -> tuple:                   # (ids of the items that have a title, int64: their place in the catalogue, Catalog, counts for the manifest)
     "A catalogue from the items of a log."
     if same_title not in ('apart', 'merge'): raise InputError(f"same_title is {same_title!r}; choose apart or merge{nearest(same_title, ('apart', 'merge'))}")
-    tidied = [tidy(t) for t in items.title]
+    raw, lists, known = items.title.tolist(), items.categories.tolist(), items.item
+    tidied = [tidy(t) for t in raw]
     titles = [t if len(t) <= max_title else t[:max_title-1].rstrip() + '…' for t in tidied]
-    notes = dict(items_listed=len(items), titles_tidied=sum(a != b for a, b in zip(tidied, items.title)), titles_cut=sum(len(t) > max_title for t in tidied))
-    items = items.assign(title=titles)
-    titled = items[items.title != '']
-    named = titled[~titled.item.duplicated()]
-    notes |= dict(items_without_title=len(items) - len(titled), items_listed_twice=len(titled) - len(named))
-    if not len(named): raise InputError(f"none of the {len(items):,} items has a title; a model that answers in words needs titles")
-    groups, member = membership(named.categories, no_category)
+    named = np.flatnonzero([bool(t) for t in titles])
+    once = named[~known.iloc[named].duplicated().to_numpy()]
+    notes = dict(items_listed=len(raw), titles_tidied=sum(a != b for a, b in zip(tidied, raw)), titles_cut=sum(len(t) > max_title for t in tidied),
+                 items_without_title=len(raw) - len(named), items_listed_twice=len(named) - len(once))
+    if not len(once): raise InputError(f"none of the {len(raw):,} items has a title; a model that answers in words needs titles")
+    titles, ids = [titles[i] for i in once], known.iloc[once]
+    groups, member = membership([lists[i] for i in once], no_category)
     if same_title == 'apart':
-        titles, twins = unique_titles(named.title, named.item)
-        return named.item, np.arange(len(named)), Catalog(titles, groups, member), notes | dict(titles_made_unique=twins)
-    at, titles = pd.factorize(named.title)
+        titles, twins = unique_titles(titles, ids.tolist())
+        return ids, np.arange(len(ids)), Catalog(titles, groups, member), notes | dict(titles_made_unique=twins)
+    at, titles = pd.factorize(np.array(titles, object))
     both = np.zeros((len(titles), len(groups)), bool)
     np.logical_or.at(both, at, member)
-    return named.item, at, Catalog(list(titles), groups, both), notes | dict(titles_merged=len(named) - len(titles))
+    return ids, at, Catalog(list(titles), groups, both), notes | dict(titles_merged=len(ids) - len(titles))
 
-# %% ../nbs/11_sources.ipynb #440092d9
+# %% ../nbs/11_sources.ipynb #146f4a8f
 def split_log(
     log:Log,
     source:str='',            # name for the manifest
@@ -168,8 +172,8 @@ def split_log(
     user, item, time = _codes(rest.user), at[item[keep]], rest.time.to_numpy().astype(np.int64)
     lost = sum(log.notes.get('unreadable', {}).values())
     if lost: steps.insert(0, dict(filter='unreadable lines', before=len(keep) + lost, after=len(keep)))
-    pairs = user * len(catalog) + item
-    notes |= dict(rows_read=len(log.events), repeated_pairs=len(pairs) - len(np.unique(pairs)), min_rating=min_rating, same_title=same_title)
+    pairs = np.sort(user * len(catalog) + item)
+    notes |= dict(rows_read=len(log.events), repeated_pairs=int((pairs[1:] == pairs[:-1]).sum()), min_rating=min_rating, same_title=same_title)
     return make_split(user, item, time, catalog, source, filters=steps, **protocol, **notes, **log.notes)
 
 # %% ../nbs/11_sources.ipynb #0ee7f691
