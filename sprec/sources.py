@@ -152,7 +152,7 @@ def name_items(
     np.logical_or.at(both, at, member)
     return ids, at, Catalog(list(titles), groups, both), notes | dict(titles_merged=len(ids) - len(titles))
 
-# %% ../nbs/11_sources.ipynb #146f4a8f
+# %% ../nbs/11_sources.ipynb #4a7d3b72
 def split_log(
     log:Log,
     source:str='',            # name for the manifest
@@ -173,8 +173,9 @@ def split_log(
     lost = sum(log.notes.get('unreadable', {}).values())
     if lost: steps.insert(0, dict(filter='unreadable lines', before=len(keep) + lost, after=len(keep)))
     pairs = np.sort(user * len(catalog) + item)
-    notes |= dict(rows_read=len(log.events), repeated_pairs=int((pairs[1:] == pairs[:-1]).sum()), min_rating=min_rating, same_title=same_title)
-    return make_split(user, item, time, catalog, source, filters=steps, **protocol, **notes, **log.notes)
+    notes |= dict(rows_read=len(log.events), repeated_pairs=int((pairs[1:] == pairs[:-1]).sum()),
+                  titles_tidied=notes['titles_tidied'] + log.notes.get('titles_tidied', 0), min_rating=min_rating, same_title=same_title)
+    return make_split(user, item, time, catalog, source, filters=steps, **protocol, **(log.notes | notes))
 
 # %% ../nbs/11_sources.ipynb #0ee7f691
 READERS = dict(movielens=tables.read_movielens, recbole=tables.read_recbole, table=tables.read_table,

@@ -349,7 +349,7 @@ def _as_text(column, separator): # any column as text, '' where nothing; lists o
     if column.dtype == object: column = column.map(flat)
     return column.astype('string').fillna('').str.strip()
 
-# %% ../nbs/10a_tables.ipynb #0d12b1fb
+# %% ../nbs/10a_tables.ipynb #5eefebe3
 def read_table(
     source,                       # path of a .csv, .tsv or .parquet (text perhaps with .gz), or a DataFrame
     user:str='user',              # names of columns
@@ -369,7 +369,9 @@ def read_table(
                       '; rename yours, or name it with user=, item=, timestamp=, title=')
     df = pd.DataFrame({k: _as_text(df[c], separator) for k, c in wanted.items()})
     if not len(df): raise InputError(f"{name} has a header but no rows")
-    df['title'], times = df.title.map({t: tidy(t) for t in df.title.unique()}), df.time
+    mended = {t: tidy(t) for t in df.title.unique()}
+    notes['titles_tidied'] = sum(t != m for t, m in mended.items())
+    df['title'], times = df.title.map(mended), df.time
     df['time'] = seconds(times, time_format)
     if df.time.isna().all():
         raise InputError(f"none of the {len(df):,} values in column {timestamp!r} is a time (the first is {times.iloc[0]!r}); "
