@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'Settings', 'convert', 'as_changes', 'settle', 'commit', 'provenance', 'peak_memory_mb', 'get_data',
-           'get_model', 'measure', 'stage', 'learn_titles', 'first_sft', 'claim', 'prepare', 'run', 'write_report']
+           'get_model', 'measure', 'stage', 'learn_titles', 'first_sft', 'claim', 'prepare', 'run', 'write_report',
+           'load_run', 'answer']
 
-# %% ../nbs/40_experiment.ipynb #9bb82250
+# %% ../nbs/40_experiment.ipynb #70acc91e
 import hashlib
 import json
 import os
@@ -17,10 +18,11 @@ import time
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
+import pandas as pd
 import torch
 import sprec
 from . import report
-from .data import InputError, Popularity, Split, nearest
+from .data import Cases, InputError, Popularity, Split, load_split, nearest, save_split
 from .decode import LMRecommender
 from .metrics import bootstrap, evaluate, kl, total_variation
 from .models import load_lm, restore, save_lm, tiny_lm
@@ -106,7 +108,7 @@ def settle(
     values = PRESETS['paper'] | (TINY if model == 'tiny' else {}) | PRESETS[preset]
     return Settings(**(values | changes))
 
-# %% ../nbs/40_experiment.ipynb #16b0e4fc
+# %% ../nbs/40_experiment.ipynb #328441f6
 def commit() -> str:
     "The library's commit, with + when files have changed since; its version where there is no checkout."
     here = Path(sprec.__file__).resolve().parent
@@ -125,9 +127,9 @@ def provenance() -> dict:
 def peak_memory_mb() -> int:
     "Most memory this process has held so far, in MB."
     if torch.cuda.is_available(): return int(torch.cuda.max_memory_allocated() / 2**20)
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if platform.system() == 'Darwin' else 2**10)) # bytes there, kilobytes elsewhere
 
-# %% ../nbs/40_experiment.ipynb #6d5cf9f3
+# %% ../nbs/40_experiment.ipynb #8ea54858
 def get_data(
     data:str,            # 'toy', a name in `sources.SOURCES`, or a path
     settings:Settings,
@@ -148,6 +150,7 @@ def get_model(
     split:Split,
     settings:Settings,
     seed:int=0,
+    trie=None,           # a file of `save_trie`; the trie is built if None
 ) -> LMRecommender:
     "The model of a run, before any training."
     template = Template(settings.template, split.domain)
@@ -156,7 +159,7 @@ def get_model(
         lm, tok = tiny_lm(texts, settings.hidden, settings.layers, settings.heads, settings.kv_heads, settings.tokenizer, settings.vocab_size, settings.max_length, seed)
         lm = lm.to('cuda' if torch.cuda.is_available() else 'cpu')
     else: lm, tok = load_lm(model, lora=dict(r=settings.lora_r, lora_alpha=2*settings.lora_r) if settings.lora else None, dtype=settings.dtype, seed=seed)
-    return LMRecommender(lm, tok, template, split.catalog, settings.max_length, settings.batch_tokens, settings.beams, settings.length_penalty)
+    return LMRecommender(lm, tok, template, split.catalog, settings.max_length, settings.batch_tokens, settings.beams, settings.length_penalty, trie=trie)
 
 # %% ../nbs/40_experiment.ipynb #ae5006ce
 def measure(
@@ -245,7 +248,7 @@ def prepare(names, data, model, seed, preset, changes) -> tuple: # (Settings, Sp
         split.manifest[f'{part}_histories_cut'] = rec.cut                            # those that lost their oldest titles to max_length
     return settings, split, world, rec, dict(data=data, model=model, seed=seed, preset=preset, fingerprint=split.fingerprint, settings=asdict(settings))
 
-# %% ../nbs/40_experiment.ipynb #5e84106b
+# %% ../nbs/40_experiment.ipynb #adfbff3c
 def run(
     recipes,               # a recipe's name, or a list of them
     data:str='toy',        # 'toy', a name in `sources.SOURCES`, or a path
@@ -261,6 +264,8 @@ def run(
     settings, split, world, rec, config = prepare(names, data, model, seed, preset, changes)
     out = claim(out, config)
     write_json(out/'manifest.json', split.manifest)
+    if not (out/'data').exists(): save_split(split, out/'data')
+    if not (out/'trie.safetensors').exists(): rec.save_trie(out/'trie.safetensors')
     say(f"data: {split}")
     if cut := sum(split.manifest[f'{p}_histories_cut'] for p in ('train', 'test')): say(f"{cut} histories are too long for max_length={settings.max_length} and lost their oldest titles")
     base = dict(data=data, model=model, seed=seed) | dict(config_hash=hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12])
@@ -301,3 +306,37 @@ def write_report(out:Path, rows:list, split:Split, config:dict) -> Path:
     told = report.sentences(rows) if {'dpo-rn', 'sprec'} <= {r['method'] for r in rows} else []
     return report.html_report(out, f"{', '.join(report.label(m) for m in report.in_order(r['method'] for r in rows))} on {config['data']}",
         {'Last round': report.table(rows), 'Data': manifest_table(split)}, figures, told, facts)
+
+# %% ../nbs/40_experiment.ipynb #2e513d2e
+def load_run(
+    out,              # the run's folder
+    method:str=None,  # a recipe that was run there, or sft; sprec if it was, else the last
+    round:int=None,   # 0 is the SFT model; the last complete round if None
+) -> tuple:           # (LMRecommender, Split, method, round)
+    "The recommender of a run, as it was after a round."
+    out = Path(out).expanduser()
+    if not (out/'config.json').is_file(): raise InputError(f"{out} holds no run: there is no config.json; give the folder of `sprec run` or `sprec demo`")
+    config = json.loads((out/'config.json').read_text(encoding='utf-8'))
+    there = {'sft': {0: out/'sft'}} | {n: {0: out/'sft'} | {int(p.parent.name[6:]): p for p in (out/n).glob('round-*/model')} for n in RECIPES if (out/n).is_dir()}
+    if not (out/'data').is_dir() or not (out/'sft').is_dir(): raise InputError(f"the run in {out} has not come to the end of its SFT yet; run the same command again, it goes on where it stopped")
+    method = method or ('sprec' if 'sprec' in there else list(there)[-1])
+    if method not in there: raise InputError(f"{out} holds no {method!r}, only {', '.join(there)}{nearest(method, there)}")
+    round = max(there[method]) if round is None else round
+    if round not in there[method]: raise InputError(f"{method} in {out} has no round {round}, only {', '.join(map(str, sorted(there[method])))}")
+    split, settings = load_split(out/'data'), Settings(**{k: v for k, v in config['settings'].items() if k in KINDS})
+    rec = get_model(config['model'], split, settings, config['seed'], out/'trie.safetensors' if (out/'trie.safetensors').exists() else None)
+    restore(rec.lm, there[method][round])
+    return rec, split, method, round
+
+def answer(
+    rec,           # an LMRecommender
+    history,       # titles, oldest first
+    k:int=5,       # how many answers
+    new:bool=True, # leave out what is in the history
+) -> pd.DataFrame: # title, log-probability, categories; best first
+    "What a recommender says to a history of titles."
+    if not len(history): raise InputError("the history is empty; give at least one title")
+    past, cat = [rec.catalog.find(t) for t in history], rec.catalog
+    recs = rec.recommend(Cases([past], [0]), k, exclude='history' if new else None)
+    found = [(int(i), float(s)) for i, s in zip(recs.items[0], recs.scores[0]) if i >= 0]
+    return pd.DataFrame([dict(title=cat.titles[i], logp=s, categories=', '.join(c for c, m in zip(cat.categories, cat.membership[i]) if m)) for i, s in found])
