@@ -7,7 +7,7 @@ __all__ = ['InputError', 'nearest', 'Catalog', 'unique_titles', 'Cases', 'Recs',
            'core', 'Windows', 'chronological', 'split_windows', 'draw', 'membership', 'select_categories',
            'keep_categories', 'Split', 'filter_log', 'make_split', 'save_split', 'load_split']
 
-# %% ../nbs/10_data.ipynb #ac89b87c
+# %% ../nbs/10_data.ipynb #4483a8ef
 import difflib
 import hashlib
 import json
@@ -15,6 +15,7 @@ import os
 import shutil
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 import numpy as np
 import pyarrow as pa
@@ -34,7 +35,7 @@ def nearest(
     close = [lower[m] for m in difflib.get_close_matches(str(name).lower(), lower, n=n, cutoff=.5)]
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ''
 
-# %% ../nbs/10_data.ipynb #242e1685
+# %% ../nbs/10_data.ipynb #a1d30095
 @dataclass(frozen=True)
 class Catalog:
     "What can be recommended: unique titles, category membership, training counts."
@@ -69,7 +70,7 @@ class Catalog:
         if title in self._row: return self._row[title]
         raise InputError(f"{title!r} is not in the catalogue of {len(self):,} titles{nearest(title, self.titles)}")
 
-    @property
+    @cached_property
     def shares(self) -> np.ndarray:
         "float64 [I, G]: each item's weight of one, shared equally by its categories; zero rows where it has none."
         n = self.membership.sum(1, keepdims=True)

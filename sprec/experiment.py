@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'Settings', 'convert', 'as_changes', 'settle', 'commit', 'provenance', 'peak_memory_mb', 'get_data',
-           'get_model', 'measure', 'stage', 'learn_titles', 'first_sft', 'claim', 'prepare', 'run', 'write_report',
-           'load_run', 'answer']
+           'get_model', 'asked', 'measure', 'stage', 'learn_titles', 'first_sft', 'claim', 'prepare', 'run',
+           'write_report', 'load_run', 'answer']
 
-# %% ../nbs/40_experiment.ipynb #70acc91e
+# %% ../nbs/40_experiment.ipynb #a6f14af6
 import hashlib
 import json
 import os
@@ -24,7 +24,9 @@ import sprec
 from . import report
 from .data import Cases, InputError, Popularity, Split, load_split, nearest, save_split
 from .decode import LMRecommender
-from .metrics import bootstrap, evaluate, kl, total_variation
+from .free import Writer
+from .ground import Grounder, GroundedRecommender, LMEncoder, NgramEncoder, SentenceEncoder
+from .metrics import evaluate, kl, total_variation
 from .models import load_lm, restore, save_lm, tiny_lm
 from .prompts import Template
 from .recipes import PRESETS, RECIPES, TINY
@@ -32,8 +34,9 @@ from .selfplay import Play, seed_for, selfplay, write_json
 from .sft import sft, sft_rows
 from .sources import load_data, read_settings, manifest_table
 from .toy import Oracle, ToyWorld, toy_world
+from .uncertainty import bootstrap
 
-# %% ../nbs/40_experiment.ipynb #3e31f299
+# %% ../nbs/40_experiment.ipynb #b3a500b3
 @dataclass(frozen=True)
 class Settings(Play):
     "Everything that decides a run's numbers, apart from recipe, data, model and seed."
@@ -62,11 +65,14 @@ class Settings(Play):
     beams:int=5               # constrained beams at test
     length_penalty:float=0.   # 0: a title's score is its log-probability
     batch_tokens:int=16_384   # tokens in a batch of decoding
+    answers:str='trie'        # test answers: 'trie' (constrained beams) or 'text' (written freely, then grounded, as in the paper)
+    encoder:str='ngrams'      # for 'text': 'ngrams', 'lm' (the model's own states, BIGRec) or a sentence encoder's folder or hub id (paper: paraphrase-MiniLM-L3-v2)
 
     def __post_init__(self):
         super().__post_init__()
         for k in 'n_train n_valid n_test history max_length lora_r sft_epochs sft_batch title_batch hidden layers heads kv_heads vocab_size beams batch_tokens'.split():
             if getattr(self, k) < 1: raise InputError(f"{k} is {getattr(self, k)}; it must be at least 1")
+        if self.answers not in ('trie', 'text'): raise InputError(f"answers is {self.answers!r}; choose trie or text{nearest(self.answers, ('trie', 'text'))}")
         for k in ('sft_lr', 'title_lr', 'round_sft_lr', 'dpo_lr'):
             if not getattr(self, k) > 0: raise InputError(f"{k} is {getattr(self, k)}; it must be above 0")
 
@@ -161,18 +167,29 @@ def get_model(
     else: lm, tok = load_lm(model, lora=dict(r=settings.lora_r, lora_alpha=2*settings.lora_r) if settings.lora else None, dtype=settings.dtype, seed=seed)
     return LMRecommender(lm, tok, template, split.catalog, settings.max_length, settings.batch_tokens, settings.beams, settings.length_penalty, trie=trie)
 
-# %% ../nbs/40_experiment.ipynb #ae5006ce
+# %% ../nbs/40_experiment.ipynb #d67501ed
+def asked(
+    rec:LMRecommender,
+    settings:Settings,
+):           # what answers the test cases: the recommender itself, or its free text grounded in the catalogue
+    "The recommender as the settings want it asked."
+    if settings.answers == 'trie': return rec
+    encoder = NgramEncoder() if settings.encoder == 'ngrams' else LMEncoder(rec.lm, rec.tok) if settings.encoder == 'lm' else SentenceEncoder(settings.encoder)
+    return GroundedRecommender(Writer(rec), Grounder(rec.catalog, encoder))
+
 def measure(
     rec,                      # anything with `recommend(cases, k)`
     split:Split,
     world:ToyWorld=None,      # where the truth is known
+    policy=None,              # whose probabilities are compared with the truth; `rec` if None
 ) -> dict:                    # metrics, interval, decoder
     "The metrics of a recommender on the test cases."
     recs = rec.recommend(split.test, 5)
     out = evaluate(recs, split.test, split.catalog) | dict(decoder=recs.decoder)
     _, out['HR@5_low'], out['HR@5_high'] = bootstrap(recs, split.test, 'HR@5')
-    if world is not None and hasattr(rec, 'score_catalog'):
-        logp, p = rec.score_catalog(split.test), world.probs(split.test)
+    policy = policy or rec
+    if world is not None and hasattr(policy, 'score_catalog'):
+        logp, p = policy.score_catalog(split.test), world.probs(split.test)
         out |= dict(KL=kl(p, logp), TV=total_variation(p, logp))
     return out
 
@@ -248,7 +265,7 @@ def prepare(names, data, model, seed, preset, changes) -> tuple: # (Settings, Sp
         split.manifest[f'{part}_histories_cut'] = rec.cut                            # those that lost their oldest titles to max_length
     return settings, split, world, rec, dict(data=data, model=model, seed=seed, preset=preset, fingerprint=split.fingerprint, settings=asdict(settings))
 
-# %% ../nbs/40_experiment.ipynb #adfbff3c
+# %% ../nbs/40_experiment.ipynb #876c8f23
 def run(
     recipes,               # a recipe's name, or a list of them
     data:str='toy',        # 'toy', a name in `sources.SOURCES`, or a path
@@ -269,7 +286,7 @@ def run(
     say(f"data: {split}")
     if cut := sum(split.manifest[f'{p}_histories_cut'] for p in ('train', 'test')): say(f"{cut} histories are too long for max_length={settings.max_length} and lost their oldest titles")
     base = dict(data=data, model=model, seed=seed) | dict(config_hash=hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12])
-    watched = lambda rec: measure(rec, split, world) | provenance() | dict(peak_memory_mb=peak_memory_mb())
+    watched = lambda rec: measure(asked(rec, settings), split, world, rec) | provenance() | dict(peak_memory_mb=peak_memory_mb())
     rows = [base | dict(method=n, round=0) | measure(r, split, world) | provenance() for n, r in
             [('popularity', Popularity(split.catalog))] + ([('oracle', Oracle(world))] if world else [])]
 

@@ -8,7 +8,7 @@ __all__ = ['METHOD_NAMES', 'PALETTE', 'MARKERS', 'METRICS', 'CSS', 'write_rows',
            'changes', 'sentences', 'differences', 'round_figure', 'bar_figure', 'paired_figure', 'popularity_figure',
            'save_figures', 'html_report']
 
-# %% ../nbs/41_report.ipynb #a44e2b55
+# %% ../nbs/41_report.ipynb #8f8ad42f
 import base64
 import glob
 import html
@@ -23,7 +23,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from .data import Catalog, InputError
-from .metrics import seed_interval
+from .uncertainty import seed_interval
 
 # %% ../nbs/41_report.ipynb #c1cc9a5b
 def _plain(v):
