@@ -136,7 +136,7 @@ def train_lift(items, catalog:Catalog, k:int) -> float:
     shown = c[top[top >= 0]]
     return float(shown.mean() / (c @ c / c.sum()) - 1) if len(shown) and c.any() else float('nan')
 
-# %% ../nbs/18_metrics.ipynb #2c072e3c
+# %% ../nbs/18_metrics.ipynb #13c0e754
 def tail_items(
     catalog:Catalog,    # with training counts
     head:float=.8,      # the share of training targets that the head takes, at least
@@ -154,7 +154,9 @@ def tail_items(
 def tail_slots(items, catalog:Catalog, head:float=.8) -> np.ndarray:
     "bool [N, K]: which slots hold an item of the tail."
     items = _array(items)
-    return (items >= 0) & tail_items(catalog, head)[items]
+    kept = catalog.__dict__.setdefault('_tails', {})                       # a catalogue does not change
+    if head not in kept: kept[head] = tail_items(catalog, head)
+    return (items >= 0) & kept[head][items]
 
 def long_tail(items, catalog:Catalog, k:int, head:float=.8) -> float:
     "The share of the first `k` slots that hold an item of the tail; nan where there are no training counts."
@@ -176,10 +178,15 @@ def novelty(items, history, k:int) -> float:
     "The share of the first `k` slots whose item is not in its case's history."
     return float(novel_slots(_top(items, k), history).mean())
 
-# %% ../nbs/18_metrics.ipynb #4e7e7780
+# %% ../nbs/18_metrics.ipynb #2887818b
+def _padded(shares, catalog): # float64 [I + 1, G]: -1 is the last row, nothing; kept with the catalogue, which is asked again and again
+    if shares is not catalog.shares: return np.vstack([shares, np.zeros(shares.shape[1])])
+    if '_padded' not in catalog.__dict__: catalog.__dict__['_padded'] = np.vstack([shares, np.zeros(shares.shape[1])])
+    return catalog.__dict__['_padded']
+
 def _kl_to_lists(items, history, catalog, ks, alpha, shares=None) -> dict: # k -> float64 [N] for rising ks, which share the work
     if not 0 < alpha < 1: raise InputError(f"alpha is {alpha}; choose a share between 0 and 1, such as .01")
-    share = np.vstack([catalog.shares if shares is None else shares, np.zeros(len(catalog.categories))]) # -1 is the last row: nothing
+    share = _padded(catalog.shares if shares is None else shares, catalog)
     def summed(rows): return np.take(share, rows.T, axis=0).sum(0)       # float64 [N, G]; -1 takes the last row
     p, weight, ones, out = summed(np.asarray(history)), 0., np.ones((share.shape[1], 1)), {}
     with np.errstate(invalid='ignore', divide='ignore'):
