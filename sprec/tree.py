@@ -65,7 +65,7 @@ def tree_mask(
     if window is not None: allow = allow & (position_ids[:,:,None] - position_ids[:,None,:] < window)
     return (allow | (at == at[:,None]))[:,None]
 
-# %% ../nbs/15_tree.ipynb #a345ce8e
+# %% ../nbs/15_tree.ipynb #6d13188d
 TREE_FAMILIES = frozenset('llama mistral qwen2 qwen3 gemma gemma2 gemma3_text phi phi3 gpt2 opt gpt_neox olmo olmo2 olmo3 '
                           'smollm3 stablelm starcoder2 granite cohere cohere2 glm4'.split())
 
@@ -84,12 +84,19 @@ def tree_refusal(model) -> str:
     "Why the completions of this model must stay in separate rows; empty if a tree row is exact."
     config = unwrap(model).config
     attention, other = config._attn_implementation, set(getattr(config, 'layer_types', None) or ()) - {'full_attention', 'sliding_attention'}
-    if attention not in ('sdpa', 'eager'):
+    if attention == 'flex_attention' and unwrap(model).device.type != 'cuda':
+        return "flex attention has no backward pass off CUDA; load the model with attn_implementation='sdpa' for tree rows"
+    if attention not in ('sdpa', 'eager', 'flex_attention'):
         return f"attention {attention!r} takes no mask of its own per query; load the model with attn_implementation='sdpa' for tree rows"
     if config.model_type not in TREE_FAMILIES: return f"the model family {config.model_type!r} was not checked with tree rows"
     return f"layers of kind {', '.join(sorted(other))} take no tree mask" if other else ''
 
-# %% ../nbs/15_tree.ipynb #c952660a
+# %% ../nbs/15_tree.ipynb #220d3b19
+def _block_mask(ok): # bool [B, q, k] as flex attention wants it: blocks in which nobody sees anybody are skipped
+    from torch.nn.attention.flex_attention import create_block_mask
+    def sees(batch, head, query, key): return ok[batch, query, key]
+    return create_block_mask(sees, ok.shape[0], None, ok.shape[1], ok.shape[2], device=ok.device)
+
 def attention_mask(
     model,              # a model that `tree_refusal` has nothing against
     allow:torch.Tensor, # bool [B, q, k]: which keys a query may see, windows aside; a query sees itself
@@ -102,6 +109,7 @@ def attention_mask(
     def form(window):
         ok = allow if window is None else allow & (pos_q[:, :, None] - pos_k[:, None, :] < window)
         if base.config._attn_implementation == 'sdpa': return ok[:, None]
+        if base.config._attn_implementation == 'flex_attention': return _block_mask(ok)
         return torch.zeros(ok[:, None].shape, dtype=base.dtype, device=ok.device).masked_fill(~ok[:, None], torch.finfo(base.dtype).min)
     if 'sliding_attention' not in kinds: return form(None if kinds else window)
     return {kind: form(window if kind == 'sliding_attention' else None) for kind in kinds}
