@@ -68,13 +68,13 @@ SOURCES = {
     'sprec-goodreads': _paper('Goodreads', 'book', **_books),
 }
 
-# %% ../nbs/11_sources.ipynb #c27e449d
+# %% ../nbs/11_sources.ipynb #92b3849b
 def whence(
     name:str,  # a name in `SOURCES`
 ) -> str:
     "Where a named data set comes from, in a few words."
     if name in ORIGINS: return 'fetched from its official place on first use'
-    return 'from ' + next(iter(SOURCES[name]['pages'].values())).split(',')[0]
+    return 'from ' + ' and '.join(page.split(',')[0] for page in SOURCES[name]['pages'].values())
 
 def data_root() -> Path:
     "The folder of raw data: `SPREC_DATA`, or the user's cache."
