@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FIELDS', 'FASTER', 'SLOWER', 'BENCHES', 'clock', 'timed', 'fresh', 'peak_memory', 'Unequal', 'largest_difference',
            'must_agree', 'hardware', 'row', 'versus', 'ratio_of', 'to_table', 'to_text', 'ratio_figure', 'find_bench',
-           'run', 'measured', 'unmeasured']
+           'run', 'measured', 'unmeasured', 'cost_model', 'growth_figure']
 
 # %% ../nbs/46_speed.ipynb #2bd8823b
 import gc
@@ -321,3 +321,39 @@ def unmeasured(rows) -> str:
     "A sentence on the benches that have no rows."
     gone = [n for n in BENCHES if n not in {r['bench'] for r in rows}]
     return f"Not measured yet: {', '.join(gone)}." if gone else 'All benches have been measured.'
+
+# %% ../nbs/46_speed.ipynb #a202a3bc
+def cost_model(
+    rows,       # dict rows with `ours_s` and `flops`
+) -> dict:      # a (seconds), b (seconds an operation), error (largest, relative)
+    "Fit t = a + b*flops to measured steps."
+    t, f = (np.array([r[k] for r in rows], float) for k in ('ours_s', 'flops'))
+    if len(set(f)) < 3: raise InputError(f"{len(set(f))} different sizes do not show how cost grows; measure at least 3")
+    a, b = np.linalg.lstsq(np.stack([1/t, f/t], 1), np.ones(len(t)), rcond=None)[0]
+    if a < 0: a, b = 0., (f/t).sum()/(f/t @ (f/t))              # no step takes less than no time
+    return dict(a=float(a), b=float(b), error=float(np.abs((a + b*f)/t - 1).max()))
+
+def _common(rows, key): return statistics.mode(r[key] for r in rows)
+
+def growth_figure(
+    rows,          # dict rows of the part `growth`: negatives, prompt, vocab, flops, ours_s and perhaps peer_s
+) -> Chart:
+    "Time of a step against negatives, prompt and vocabulary, with the model through it."
+    rows, keys = [r for r in _listed(rows) if r['part'] == 'growth'], dict(negatives='rejected titles N', prompt='prompt tokens P', vocab='vocabulary V')
+    if not rows: raise InputError("none of the rows is of the part 'growth', so there is no cost to draw")
+    fit, usual = cost_model(rows), {k: _common(rows, k) for k in keys}
+    with sns.axes_style('whitegrid', {'grid.color': '#e6e6e6', 'axes.edgecolor': '#888888'}):
+        fig = Chart(figsize=(8.4, 2.9), layout='constrained')
+        axes = fig.subplots(1, 3, sharey=True)
+    for ax, (key, name) in zip(axes, keys.items()):
+        line = sorted([r for r in rows if all(r[k] == usual[k] for k in keys if k != key)], key=lambda r: r[key])
+        x = [r[key] for r in line]
+        if pairs := [(r[key], r['peer_s']) for r in line if key == 'negatives' and _times(r.get('peer_s'))]:
+            at, took = map(np.array, zip(*pairs))
+            ax.plot(at, took[0]*at/at[0], color=SLOWER, lw=1, ls='--', label='in proportion to N')
+            ax.plot(at, took, 'o', color=SLOWER, ms=5, label='the peer, a pair for each')
+        ax.plot(x, [fit['a'] + fit['b']*r['flops'] for r in line], color='black', lw=1, label='a + b F')
+        ax.plot(x, [r['ours_s'] for r in line], 'o', color=FASTER, ms=5, label='a tree step')
+        ax.set(xscale='log', yscale='log', xlabel=name, xticks=x, xticklabels=[f'{v}' if v < 1000 else f'{v/1000:.0f}k' for v in x]); ax.minorticks_off(); sns.despine(ax=ax)
+    axes[0].set_ylabel('seconds a step'); axes[0].yaxis.set_major_formatter(lambda y, _: f'{y:g}'); axes[0].legend(frameon=False, fontsize=7)
+    return fig

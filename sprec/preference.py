@@ -279,7 +279,7 @@ def prefer(
         config_kw=dict(beta=beta, max_length=None), trainer_kw=dict(loss=loss, loss_args=loss_args, sft_weight=sft_weight, sft_per=sft_per,
             own_samples=own_samples, log_prefix=log_prefix, step_offset=step_offset), **more)
 
-# %% ../nbs/23_preference.ipynb #ad78cdc0
+# %% ../nbs/23_preference.ipynb #312934cf
 def load_4bit(
     name:str,       # local folder or hub id of the base
     lora=True,      # True: the paper's LoRA; dict: changes to it
@@ -288,7 +288,7 @@ def load_4bit(
 ) -> tuple:         # (model with an adapter, tokenizer)
     "A base in 4 bits (nf4, bf16 computation) with a fresh LoRA adapter, as the official code trains."
     if importlib.util.find_spec('bitsandbytes') is None:
-        raise InputError("a 4-bit base needs the package bitsandbytes, which is not installed; pip install bitsandbytes, or use load_lm(name, lora=True)")
+        raise InputError("a 4-bit base needs the package bitsandbytes, which is not installed; pip install 'sprec[quant]', or use load_lm(name, lora=True)")
     if not torch.cuda.is_available():
         raise InputError("a 4-bit base needs a CUDA device, and there is none; use load_lm(name, lora=True)")
     return _quantised(name, lora, seed, attn, 'cuda')
