@@ -7,7 +7,7 @@ __all__ = ['KINDS', 'Settings', 'convert', 'as_changes', 'settle', 'commit', 'pr
            'get_model', 'asked', 'measure', 'stage', 'learn_titles', 'first_sft', 'claim', 'prepare', 'run',
            'write_report', 'load_run', 'answer']
 
-# %% ../nbs/40_experiment.ipynb #a6f14af6
+# %% ../nbs/40_experiment.ipynb #23991515
 import hashlib
 import json
 import os
@@ -30,7 +30,7 @@ from .metrics import evaluate, kl, total_variation
 from .models import load_lm, restore, save_lm, tiny_lm
 from .prompts import Template
 from .recipes import PRESETS, RECIPES, TINY
-from .selfplay import Play, seed_for, selfplay, write_json
+from .selfplay import Play, check, seed_for, selfplay, write_json
 from .sft import sft, sft_rows
 from .sources import load_data, read_settings, manifest_table
 from .toy import Oracle, ToyWorld, toy_world
@@ -247,7 +247,11 @@ def claim(
         write_json(path, config)
     return out
 
-# %% ../nbs/40_experiment.ipynb #071ccc6c
+# %% ../nbs/40_experiment.ipynb #2e239763
+def _play(settings, name): # the self-play settings of a recipe within a run's settings
+    play = replace(settings, **RECIPES[name].play)
+    return Play(**{f.name: getattr(play, f.name) for f in fields(Play)})
+
 def prepare(names, data, model, seed, preset, changes) -> tuple: # (Settings, Split, ToyWorld or None, LMRecommender, config)
     "Everything that can be refused, before anything is written."
     if seed < 0: raise InputError(f"seed is {seed}; it must be 0 or more")
@@ -259,13 +263,14 @@ def prepare(names, data, model, seed, preset, changes) -> tuple: # (Settings, Sp
     settings = settle(preset, model, changes)
     split, world = get_data(data, settings, seed)
     if len(split.catalog) < 5: raise InputError(f"five titles are recommended for each case, but the catalogue of {data} has only {len(split.catalog)}")
+    for n in names: check(_play(settings, n), len(split.catalog))                     # contradictions, by name
     rec = get_model(model, split, settings, seed)
     for part in ('train', 'test'):
         rec.prompts(getattr(split, part))                                            # every prompt fits, or nothing begins
         split.manifest[f'{part}_histories_cut'] = rec.cut                            # those that lost their oldest titles to max_length
     return settings, split, world, rec, dict(data=data, model=model, seed=seed, preset=preset, fingerprint=split.fingerprint, settings=asdict(settings))
 
-# %% ../nbs/40_experiment.ipynb #876c8f23
+# %% ../nbs/40_experiment.ipynb #7e132c45
 def run(
     recipes,               # a recipe's name, or a list of them
     data:str='toy',        # 'toy', a name in `sources.SOURCES`, or a path
@@ -302,10 +307,10 @@ def run(
     rows.append(base | dict(method='sft') | first)
 
     for name in names:
-        play = replace(settings, **RECIPES[name].play)
-        play = Play(**{f.name: getattr(play, f.name) for f in fields(Play)})
+        play = _play(settings, name)
         restore(rec.lm, out/'sft')
-        path = selfplay(rec, split.train, play, out/name, seed, watched, f'{report.label(name)}: ') if play.rounds else []
+        on_valid = (lambda rec: measure(asked(rec, settings), replace(split, test=split.valid))) if play.stop_on else None
+        path = selfplay(rec, split.train, play, out/name, seed, watched, f'{report.label(name)}: ', watched=on_valid) if play.rounds else []
         rows += [base | dict(method=name) | r for r in [first, *path]]
         report.write_rows(path_rows, rows + kept)
         if path: say(f"{report.label(name)}: {play.rounds} rounds, ORRatio@1 {first['ORRatio@1']:.3f} to {path[-1]['ORRatio@1']:.3f}, {sum(v for r in path for k, v in r.items() if k.startswith('seconds')):.0f} s")
@@ -324,20 +329,21 @@ def write_report(out:Path, rows:list, split:Split, config:dict) -> Path:
     return report.html_report(out, f"{', '.join(report.label(m) for m in report.in_order(r['method'] for r in rows))} on {config['data']}",
         {'Last round': report.table(rows), 'Data': manifest_table(split)}, figures, told, facts)
 
-# %% ../nbs/40_experiment.ipynb #2e513d2e
+# %% ../nbs/40_experiment.ipynb #8cb11a03
 def load_run(
     out,              # the run's folder
     method:str=None,  # a recipe that was run there, or sft; sprec if it was, else the last
-    round:int=None,   # 0 is the SFT model; the last complete round if None
+    round:int=None,   # 0 is the SFT model; if None the round that validation chose, else the last complete one
 ) -> tuple:           # (LMRecommender, Split, method, round)
     "The recommender of a run, as it was after a round."
     out = Path(out).expanduser()
     if not (out/'config.json').is_file(): raise InputError(f"{out} holds no run: there is no config.json; give the folder of `sprec run` or `sprec demo`")
     config = json.loads((out/'config.json').read_text(encoding='utf-8'))
-    there = {'sft': {0: out/'sft'}} | {n: {0: out/'sft'} | {int(p.parent.name[6:]): p for p in (out/n).glob('round-*/model')} for n in RECIPES if (out/n).is_dir()}
+    there = {'sft': {0: out/'sft'}} | {n: {0: out/'sft'} | {int(p.parent.name[6:]): p for p in (out/n).glob('round-*/model') if p.parent.name[6:].isdigit()} for n in RECIPES if (out/n).is_dir()}
     if not (out/'data').is_dir() or not (out/'sft').is_dir(): raise InputError(f"the run in {out} has not come to the end of its SFT yet; run the same command again, it goes on where it stopped")
     method = method or ('sprec' if 'sprec' in there else list(there)[-1])
     if method not in there: raise InputError(f"{out} holds no {method!r}, only {', '.join(there)}{nearest(method, there)}")
+    if round is None and (chosen := out/method/'chosen.json').is_file(): round = json.loads(chosen.read_text(encoding='utf-8'))['round']
     round = max(there[method]) if round is None else round
     if round not in there[method]: raise InputError(f"{method} in {out} has no round {round}, only {', '.join(map(str, sorted(there[method])))}")
     split, settings = load_split(out/'data'), Settings(**{k: v for k, v in config['settings'].items() if k in KINDS})
