@@ -146,7 +146,7 @@ def _tail_logps(pre, trie, node, seen, depth): # [b, q]: log-probability of the 
     lp = logits.gather(-1, t_.token[way[..., 1:]].view(b, -1, 1))[..., 0] - logits.logsumexp(-1)
     return lp.view(b, q, n).masked_fill(way[..., 1:] == way[..., :-1], 0).sum(-1)
 
-# %% ../nbs/16_decode.ipynb #bcef088e
+# %% ../nbs/16_decode.ipynb #0b600891
 @torch.inference_mode()
 def tree_beams(
     lm, prompts,               # a model in eval mode; B lists of token ids
@@ -158,13 +158,14 @@ def tree_beams(
     pad_id:int=0,
     exclude=None,              # bool [B, I]: items that are no answer
     tails:bool=False,          # write ends that are forced in one call instead of one a token; the same up to rounding
+    bonus=None,                # [B, len(trie)]: what a path's score gains at each node; must be 0 at an only child
 ) -> tuple:                    # (items int64 [B, k], scores [B, k]), best first; -1 and -inf where there is none
     "Constrained beam search with every prompt computed once."
     beams = max(k, beams or k)
     pre = read_prompts(lm, prompts, pad_id)
     b, dev = len(prompts), pre.logits.device
     t_, alive = on_device(trie, dev), None if exclude is None else left_below(trie, torch.as_tensor(exclude, device=dev))
-    item = t_.item
+    item, gain = t_.item, None if bonus is None else torch.as_tensor(bonus, device=dev, dtype=pre.logits.dtype)
     answer, score = torch.full((b, beams), -1, device=dev), torch.full((b, beams), -torch.inf, device=dev, dtype=pre.logits.dtype)
     rows = torch.arange(b, device=dev)                                        # prompts still open
     node, run = torch.zeros(b, 1, dtype=torch.long, device=dev), torch.zeros(b, 1, device=dev, dtype=pre.logits.dtype)
@@ -172,6 +173,7 @@ def tree_beams(
     for t in range(1, trie.depth + 1):
         child, real = child_table(trie, node)
         total = run[..., None] + child_logps(trie, logits, child, real, renormalize)
+        if gain is not None: total = total + gain[rows[:, None, None], child]
         if alive: total = total.masked_fill(~alive(child, rows), -torch.inf)
         total = total.flatten(1)
         best, at = total.topk(min(2*beams, total.shape[1]))
