@@ -322,7 +322,7 @@ def unmeasured(rows) -> str:
     gone = [n for n in BENCHES if n not in {r['bench'] for r in rows}]
     return f"Not measured yet: {', '.join(gone)}." if gone else 'All benches have been measured.'
 
-# %% ../nbs/46_speed.ipynb #a202a3bc
+# %% ../nbs/46_speed.ipynb #f29ea520
 def cost_model(
     rows,       # dict rows with `ours_s` and `flops`
 ) -> dict:      # a (seconds), b (seconds an operation), error (largest, relative)
@@ -354,6 +354,6 @@ def growth_figure(
             ax.plot(at, took, 'o', color=SLOWER, ms=5, label='the peer, a pair for each')
         ax.plot(x, [fit['a'] + fit['b']*r['flops'] for r in line], color='black', lw=1, label='a + b F')
         ax.plot(x, [r['ours_s'] for r in line], 'o', color=FASTER, ms=5, label='a tree step')
-        ax.set(xscale='log', yscale='log', xlabel=name, xticks=x, xticklabels=[f'{v}' if v < 1000 else f'{v/1000:.0f}k' for v in x]); ax.minorticks_off(); sns.despine(ax=ax)
+        ax.set(xscale='log', yscale='log', xlabel=name, xticks=x, xticklabels=[f'{v:g}' if v < 1000 else f'{v/1000:.0f}k' for v in x]); ax.minorticks_off(); sns.despine(ax=ax)
     axes[0].set_ylabel('seconds a step'); axes[0].yaxis.set_major_formatter(lambda y, _: f'{y:g}'); axes[0].legend(frameon=False, fontsize=7)
     return fig
