@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'Settings', 'convert', 'as_changes', 'settle', 'commit', 'provenance', 'peak_memory_mb', 'get_data',
-           'get_model', 'asked', 'measure', 'stage', 'learn_titles', 'first_sft', 'claim', 'prepare', 'run',
-           'write_report', 'load_run', 'answer']
+           'get_model', 'details', 'asked', 'measure', 'stage', 'learn_titles', 'first_sft', 'get_sasrec', 'guide',
+           'claim', 'only_here', 'plays_of', 'prepare', 'once', 'first_stages', 'run', 'write_report', 'load_run',
+           'answer']
 
-# %% ../nbs/40_experiment.ipynb #23991515
+# %% ../nbs/40_experiment.ipynb #45491dbe
 import hashlib
 import json
 import os
@@ -15,28 +16,34 @@ import platform
 import resource
 import subprocess
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
+import numpy as np
 import pandas as pd
 import torch
 import sprec
+from filelock import FileLock, Timeout
 from . import report
+from .baselines.d3 import D3, tune_alpha
+from .baselines.reweight import case_weights, per_case
+from .baselines.sasrec import SASRecommender, load_sasrec, save_sasrec, train_sasrec
 from .data import Cases, InputError, Popularity, Split, load_split, nearest, save_split
 from .decode import LMRecommender
 from .free import Writer
 from .ground import Grounder, GroundedRecommender, LMEncoder, NgramEncoder, SentenceEncoder
-from .metrics import evaluate, kl, total_variation
+from .metrics import category_share, evaluate, kl, total_variation
 from .models import load_lm, restore, save_lm, tiny_lm
 from .prompts import Template
-from .recipes import PRESETS, RECIPES, TINY
+from .recipes import PRESETS, RECIPES, SASREC, TINY, TUNED
 from .selfplay import Play, check, seed_for, selfplay, write_json
 from .sft import sft, sft_rows
 from .sources import load_data, read_settings, manifest_table
 from .toy import Oracle, ToyWorld, toy_world
 from .uncertainty import bootstrap
 
-# %% ../nbs/40_experiment.ipynb #b3a500b3
+# %% ../nbs/40_experiment.ipynb #d1f36553
 @dataclass(frozen=True)
 class Settings(Play):
     "Everything that decides a run's numbers, apart from recipe, data, model and seed."
@@ -66,13 +73,19 @@ class Settings(Play):
     length_penalty:float=0.   # 0: a title's score is its log-probability
     batch_tokens:int=16_384   # tokens in a batch of decoding
     answers:str='trie'        # test answers: 'trie' (constrained beams) or 'text' (written freely, then grounded, as in the paper)
+    alphas:str='0.2 0.4 0.6 0.8 1' # D3: the language model's parts that validation chooses from
+    d3_beams:int=10           # methods, section 4
+    tuned:bool=False          # each recipe at the settings that validation chose for it (`recipes.TUNED`)
     encoder:str='ngrams'      # for 'text': 'ngrams', 'lm' (the model's own states, BIGRec) or a sentence encoder's folder or hub id (paper: paraphrase-MiniLM-L3-v2)
 
     def __post_init__(self):
         super().__post_init__()
-        for k in 'n_train n_valid n_test history max_length lora_r sft_epochs sft_batch title_batch hidden layers heads kv_heads vocab_size beams batch_tokens'.split():
+        for k in 'n_train n_valid n_test history max_length lora_r sft_epochs sft_batch title_batch hidden layers heads kv_heads vocab_size beams batch_tokens d3_beams'.split():
             if getattr(self, k) < 1: raise InputError(f"{k} is {getattr(self, k)}; it must be at least 1")
         if self.answers not in ('trie', 'text'): raise InputError(f"answers is {self.answers!r}; choose trie or text{nearest(self.answers, ('trie', 'text'))}")
+        try: alphas = [float(a) for a in self.alphas.split()]
+        except ValueError: alphas = []
+        if not alphas or not all(0 < a <= 1 for a in alphas): raise InputError(f"alphas is {self.alphas!r}; give numbers above 0 and up to 1 with spaces between them")
         for k in ('sft_lr', 'title_lr', 'round_sft_lr', 'dpo_lr'):
             if not getattr(self, k) > 0: raise InputError(f"{k} is {getattr(self, k)}; it must be above 0")
 
@@ -167,7 +180,25 @@ def get_model(
     else: lm, tok = load_lm(model, lora=dict(r=settings.lora_r, lora_alpha=2*settings.lora_r) if settings.lora else None, dtype=settings.dtype, seed=seed)
     return LMRecommender(lm, tok, template, split.catalog, settings.max_length, settings.batch_tokens, settings.beams, settings.length_penalty, trie=trie)
 
-# %% ../nbs/40_experiment.ipynb #d67501ed
+# %% ../nbs/40_experiment.ipynb #df2edc2d
+def details(
+    items,           # int [N, K]: the first column counts
+    cases:Cases,
+    catalog,
+    top:int=20,      # items and first words to keep
+) -> list:           # dicts: what (category, item or first_word), name, recommended and truth (shares)
+    "What stands behind the metrics of k = 1."
+    first = np.asarray(items)[:, :1]
+    shown, took = category_share(first, catalog), category_share(cases.history, catalog)
+    rows = [dict(what='category', name=c, recommended=float(a), truth=float(b)) for c, a, b in zip(catalog.categories, shown, took)]
+    words = np.array([t.split()[0] for t in catalog.titles])
+    for what, of in (('item', np.array(catalog.titles)), ('first_word', words)):
+        said, n = np.unique(of[first[first >= 0]], return_counts=True)
+        want = dict(zip(*np.unique(of[cases.target], return_counts=True)))
+        for j in np.argsort(-n, kind='stable')[:top]: rows.append(dict(what=what, name=str(said[j]), recommended=float(n[j]/len(first)), truth=float(want.get(said[j], 0)/len(cases))))
+    return rows
+
+# %% ../nbs/40_experiment.ipynb #98084a39
 def asked(
     rec:LMRecommender,
     settings:Settings,
@@ -182,10 +213,12 @@ def measure(
     split:Split,
     world:ToyWorld=None,      # where the truth is known
     policy=None,              # whose probabilities are compared with the truth; `rec` if None
+    detail:bool=False,        # also what stands behind the numbers, under 'detail'
 ) -> dict:                    # metrics, interval, decoder
     "The metrics of a recommender on the test cases."
     recs = rec.recommend(split.test, 5)
     out = evaluate(recs, split.test, split.catalog) | dict(decoder=recs.decoder)
+    if detail: out['detail'] = details(recs.items, split.test, split.catalog)
     _, out['HR@5_low'], out['HR@5_high'] = bootstrap(recs, split.test, 'HR@5')
     policy = policy or rec
     if world is not None and hasattr(policy, 'score_catalog'):
@@ -193,7 +226,7 @@ def measure(
         out |= dict(KL=kl(p, logp), TV=total_variation(p, logp))
     return out
 
-# %% ../nbs/40_experiment.ipynb #4990c240
+# %% ../nbs/40_experiment.ipynb #dc85dfb6
 def stage(
     folder:Path,        # appears when the stage is complete
     rec:LMRecommender,  # trained by `work`, or given the weights found in `folder`
@@ -220,13 +253,39 @@ def learn_titles(rec:LMRecommender, split:Split, settings:Settings, seed:int) ->
               train_sampling_strategy='group_by_length', desc='titles')   # titles are short and histories long: apart, little is padded
     return dict(loss=out['loss'][-1], steps=out['steps'], tokens=out['tokens'])
 
-def first_sft(rec:LMRecommender, split:Split, settings:Settings, seed:int) -> dict:
-    "SFT on the training cases: BIGRec, and the start of every other method."
-    rows = sft_rows(rec.prompts(split.train), [rec.titles[i] for i in split.train.target])
+def first_sft(rec:LMRecommender, split:Split, settings:Settings, seed:int, weights:str='') -> dict:
+    "SFT on the training cases: BIGRec, and the start of most other methods; with weights 'category' it is RW."
+    answers, weight = [rec.titles[i] for i in split.train.target], None
+    if weights:
+        if not split.catalog.categories: raise InputError("RW weights cases by the categories of their targets, but this catalogue has none; choose other recipes, or give the data a column of categories")
+        weight = per_case(case_weights(split.train, split.catalog, mean_one=True).case, answers)
+    rows = sft_rows(rec.prompts(split.train), answers, weight)
     out = sft(rec.lm, rec.tok, rows, lr=settings.sft_lr, epochs=settings.sft_epochs, batch_size=settings.sft_batch, warmup_steps=settings.warmup_steps, seed=seed_for(seed, 102), bf16=settings.bf16, desc='SFT')
     return dict(loss=out['loss'][-1], steps=out['steps'], tokens=out['tokens'])
 
-# %% ../nbs/40_experiment.ipynb #f81e758b
+# %% ../nbs/40_experiment.ipynb #eeb3bee9
+def get_sasrec(
+    out:Path,        # the run's folder; NAME.safetensors and NAME.json are kept there
+    name:str,        # in `recipes.SASREC`
+    split:Split,
+    seed:int=0,
+) -> tuple:          # (SASRecommender, dict: epochs, best validation NDCG, seconds)
+    "A SASRec of the run: trained and saved, or read back."
+    path, about = out/f'{name}.safetensors', out/f'{name}.json'
+    if about.exists(): return load_sasrec(path, split.catalog, 'cuda' if torch.cuda.is_available() else 'cpu'), json.loads(about.read_text(encoding='utf-8'))
+    t = time.perf_counter()
+    sas, log = train_sasrec(split.train, split.valid, len(split.catalog), seed=seed_for(seed, 103), desc=report.label(name), **SASREC[name])
+    save_sasrec(sas, path, split.catalog)
+    write_json(about, dict(epochs=len(log), ndcg=max(l['ndcg'] for l in log), seconds=round(time.perf_counter() - t, 2)))
+    return get_sasrec(out, name, split, seed)
+
+def guide(out:Path, split:Split, seed:int=0) -> tuple:
+    "The better SASRec of a run by validation NDCG: (its name, the recommender)."
+    both = {n: get_sasrec(out, n, split, seed) for n in SASREC}
+    best = max(both, key=lambda n: both[n][1]['ndcg'])
+    return best, both[best][0]
+
+# %% ../nbs/40_experiment.ipynb #4997b419
 def claim(
     out,           # the run's folder
     config:dict,   # what decides its numbers
@@ -237,6 +296,7 @@ def claim(
     path = out/'config.json'
     if path.exists():
         there = json.loads(path.read_text(encoding='utf-8'))
+        there['settings'] = asdict(Settings()) | there['settings']
         flat = lambda c: {k: v for k, v in c.items() if k != 'settings'} | c['settings']
         a, b = flat(there), flat(json.loads(json.dumps(config)))
         if other := [k for k in sorted({*a, *b}, key=lambda k: (k == 'fingerprint', k)) if a.get(k) != b.get(k)]:
@@ -247,12 +307,27 @@ def claim(
         write_json(path, config)
     return out
 
-# %% ../nbs/40_experiment.ipynb #2e239763
-def _play(settings, name): # the self-play settings of a recipe within a run's settings
-    play = replace(settings, **RECIPES[name].play)
-    return Play(**{f.name: getattr(play, f.name) for f in fields(Play)})
+# %% ../nbs/40_experiment.ipynb #62a688eb
+@contextmanager
+def only_here(out:Path):
+    "A lock on a run's folder; a second process is refused."
+    lock = FileLock(out/'.lock')
+    try: lock.acquire(timeout=0)
+    except Timeout: raise InputError(f"another process is at work in {out}; wait for it, or choose another folder") from None
+    try: yield
+    finally: lock.release()
 
-def prepare(names, data, model, seed, preset, changes) -> tuple: # (Settings, Split, ToyWorld or None, LMRecommender, config)
+# %% ../nbs/40_experiment.ipynb #1b57aa69
+def plays_of(names, settings:Settings, preset:str, changes=None) -> tuple: # (name -> Play, the tuned values that were used)
+    "The self-play settings of recipes within a run's settings."
+    given, tuned = as_changes(changes), {}
+    if settings.tuned:
+        if preset not in TUNED: raise InputError(f"nothing was tuned for the preset {preset!r}, only for {', '.join(TUNED)}; leave tuned out, or see `sprec tune`")
+        tuned = {n: {k: v for k, v in values.items() if k not in given} for n, values in TUNED[preset].items()}
+    own = {n: replace(settings, **(RECIPES[n].play | tuned.get(n, {}))) for n in names}
+    return {n: Play(**{f.name: getattr(p, f.name) for f in fields(Play)}) for n, p in own.items()}, tuned
+
+def prepare(names, data, model, seed, preset, changes) -> tuple: # (Settings, Split, ToyWorld or None, LMRecommender, config, name -> Play)
     "Everything that can be refused, before anything is written."
     if seed < 0: raise InputError(f"seed is {seed}; it must be 0 or more")
     for n in names:
@@ -261,18 +336,78 @@ def prepare(names, data, model, seed, preset, changes) -> tuple: # (Settings, Sp
         if RECIPES[n].play.get(k, v) != v and k != 'rounds':
             raise InputError(f"{n} is defined by {k}={RECIPES[n].play[k]!r}, which {k}={v!r} contradicts; leave {k} out, or start from the recipe sprec")
     settings = settle(preset, model, changes)
+    plays, tuned = plays_of(names, settings, preset, changes)
     split, world = get_data(data, settings, seed)
     if len(split.catalog) < 5: raise InputError(f"five titles are recommended for each case, but the catalogue of {data} has only {len(split.catalog)}")
-    for n in names: check(_play(settings, n), len(split.catalog))                     # contradictions, by name
+    for n in names:
+        check(plays[n], len(split.catalog))                                           # contradictions, by name
+        if RECIPES[n].weights and not split.catalog.categories: raise InputError(f"{n} weights cases by categories, and {data} has none; leave {n} out, or give the data a column of categories")
     rec = get_model(model, split, settings, seed)
     for part in ('train', 'test'):
         rec.prompts(getattr(split, part))                                            # every prompt fits, or nothing begins
         split.manifest[f'{part}_histories_cut'] = rec.cut                            # those that lost their oldest titles to max_length
-    return settings, split, world, rec, dict(data=data, model=model, seed=seed, preset=preset, fingerprint=split.fingerprint, settings=asdict(settings))
+    config = dict(data=data, model=model, seed=seed, preset=preset, fingerprint=split.fingerprint, settings=asdict(settings))
+    return settings, split, world, rec, config | (dict(tuned_values=tuned) if tuned else {}), plays
 
-# %% ../nbs/40_experiment.ipynb #7e132c45
+# %% ../nbs/40_experiment.ipynb #3581e065
+def once(
+    path:Path,  # a JSON file
+    work,       # called without arguments if there is no such file; returns a dict
+) -> dict:
+    "What `work` found, now or when it ran."
+    if not path.exists(): write_json(path, work())
+    return json.loads(path.read_text(encoding='utf-8'))
+
+def _sasrec_row(out, name, split, seed, watched): # one row: SASRec has no rounds
+    sas, about = get_sasrec(out, name, split, seed)
+    return once(out/f'{name}-row.json', lambda: dict(round=0, seconds_sft=about['seconds'], epochs=about['epochs']) | watched(sas))
+
+def _d3_row(out, name, rec, split, settings, seed, watched): # the SFT model, decoded with SASRec's scores; alpha from validation
+    def work():
+        t, (helper, sas) = time.perf_counter(), guide(out, split, seed)
+        alpha, tried = tune_alpha(rec, split.valid, sas.scores, [float(a) for a in settings.alphas.split()], beams=settings.d3_beams)
+        return dict(round=0, alpha=alpha, guide=helper, tried=tried, seconds_alpha=round(time.perf_counter() - t, 2)) | watched(D3(rec, sas.scores, alpha=alpha, beams=settings.d3_beams))
+    restore(rec.lm, out/'sft')
+    return {k: v for k, v in once(out/f'{name}.json', work).items() if k != 'tried'}
+
+def _rounds(out, name, rec, split, play, settings, seed, watched): # a row a round
+    restore(rec.lm, out/'sft')
+    if not play.rounds: return []
+    on_valid = (lambda rec: measure(asked(rec, settings), replace(split, test=split.valid))) if play.stop_on else None
+    helper, sas = guide(out, split, seed) if RECIPES[name].guided else (None, None)
+    path = selfplay(rec, split.train, play, out/name, seed, watched, f'{report.label(name)}: ', watched=on_valid, item_scores=sas and sas.scores)
+    return [r | dict(guide=helper) for r in path] if helper else path
+
+# %% ../nbs/40_experiment.ipynb #9d7d294a
+def first_stages(rec, split, settings, seed, out, names, watched, say) -> dict: # name ('sft' or a recipe with weights) -> its row
+    "What comes before the first round: titles, SFT, and the SFT of recipes that weight cases."
+    if settings.title_epochs:
+        log = stage(out/'titles', rec, lambda: learn_titles(rec, split, settings, seed))
+        say(f"titles: {log['steps']} steps, loss {log['loss']:.3f}, {log['seconds']:.0f} s")
+    own, rows = [n for n in names if RECIPES[n].weights], {}
+    start = {n: p.detach().to('cpu', copy=True) for n, p in rec.lm.named_parameters() if p.requires_grad} if own else {}
+    for name in [*own, 'sft']:
+        with torch.no_grad():
+            for n, p in rec.lm.named_parameters():
+                if n in start: p.copy_(start[n])
+        log = stage(out/name, rec, lambda: first_sft(rec, split, settings, seed, '' if name == 'sft' else RECIPES[name].weights) | dict(measured=watched(rec)))
+        say(f"{report.label(name)}: {log['steps']} steps, loss {log['loss']:.3f}, {log['seconds']:.0f} s")
+        rows[name] = log['measured'] | dict(round=0, sft_loss=log['loss'], seconds_sft=log['seconds'], tokens=log['tokens'])
+    return rows
+
+def _write(out, rows, kept): # rows and, beside them, what stands behind the last row of each method
+    whole = rows + kept
+    report.write_rows(out/'rows.jsonl', [{k: v for k, v in r.items() if k != 'detail'} for r in whole])
+    last = {r['method']: r for r in whole if 'detail' in r}
+    at = ('data', 'model', 'seed', 'method', 'round', 'config_hash', 'commit')
+    lines = {r['method']: [{k: r[k] for k in at} | d for d in r['detail']] for r in last.values()}
+    old = report.read_rows(out/'details.jsonl').to_dict('records') if (out/'details.jsonl').exists() else []
+    report.write_rows(out/'details.jsonl', [d for d in old if d['method'] not in lines] + [d for ds in lines.values() for d in ds])
+    return [{k: v for k, v in r.items() if k != 'detail'} for r in whole]
+
+# %% ../nbs/40_experiment.ipynb #cb055639
 def run(
-    recipes,               # a recipe's name, or a list of them
+    recipes,               # a recipe's name, or a list of them; 'all' is all of them
     data:str='toy',        # 'toy', a name in `sources.SOURCES`, or a path
     model:str='tiny',      # 'tiny', a folder, or a hub id
     seed:int=0,
@@ -282,40 +417,38 @@ def run(
     say=lambda text: None, # called with a line of text as stages end
 ) -> list:                 # one dict a method and round
     "Run recipes on one data set with one model and seed; resumable."
-    names = [recipes] if isinstance(recipes, str) else list(recipes)
-    settings, split, world, rec, config = prepare(names, data, model, seed, preset, changes)
+    names = [recipes] if isinstance(recipes, str) else list(dict.fromkeys(recipes))
+    if names == ['all']: names = list(RECIPES)
+    settings, split, world, rec, config, plays = prepare(names, data, model, seed, preset, changes)
     out = claim(out, config)
-    write_json(out/'manifest.json', split.manifest)
-    if not (out/'data').exists(): save_split(split, out/'data')
-    if not (out/'trie.safetensors').exists(): rec.save_trie(out/'trie.safetensors')
-    say(f"data: {split}")
-    if cut := sum(split.manifest[f'{p}_histories_cut'] for p in ('train', 'test')): say(f"{cut} histories are too long for max_length={settings.max_length} and lost their oldest titles")
-    base = dict(data=data, model=model, seed=seed) | dict(config_hash=hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12])
-    watched = lambda rec: measure(asked(rec, settings), split, world, rec) | provenance() | dict(peak_memory_mb=peak_memory_mb())
-    rows = [base | dict(method=n, round=0) | measure(r, split, world) | provenance() for n, r in
-            [('popularity', Popularity(split.catalog))] + ([('oracle', Oracle(world))] if world else [])]
-
-    kept, path_rows = [], out/'rows.jsonl'                                            # methods that an earlier call ran here stay in the table
-    if path_rows.exists(): kept = [{k: v for k, v in r.items() if v is not None and v == v} for r in report.read_rows(path_rows).to_dict('records') if r['method'] in RECIPES and r['method'] not in names]
-
-    if settings.title_epochs:
-        log = stage(out/'titles', rec, lambda: learn_titles(rec, split, settings, seed))
-        say(f"titles: {log['steps']} steps, loss {log['loss']:.3f}, {log['seconds']:.0f} s")
-    log = stage(out/'sft', rec, lambda: first_sft(rec, split, settings, seed) | dict(measured=watched(rec)))
-    say(f"SFT: {log['steps']} steps, loss {log['loss']:.3f}, {log['seconds']:.0f} s")
-    first = log['measured'] | dict(round=0, sft_loss=log['loss'], seconds_sft=log['seconds'], tokens=log['tokens'])
-    rows.append(base | dict(method='sft') | first)
-
-    for name in names:
-        play = _play(settings, name)
-        restore(rec.lm, out/'sft')
-        on_valid = (lambda rec: measure(asked(rec, settings), replace(split, test=split.valid))) if play.stop_on else None
-        path = selfplay(rec, split.train, play, out/name, seed, watched, f'{report.label(name)}: ', watched=on_valid) if play.rounds else []
-        rows += [base | dict(method=name) | r for r in [first, *path]]
-        report.write_rows(path_rows, rows + kept)
-        if path: say(f"{report.label(name)}: {play.rounds} rounds, ORRatio@1 {first['ORRatio@1']:.3f} to {path[-1]['ORRatio@1']:.3f}, {sum(v for r in path for k, v in r.items() if k.startswith('seconds')):.0f} s")
-    write_report(out, rows + kept, split, config)
-    return rows + kept
+    with only_here(out):
+        write_json(out/'manifest.json', split.manifest)
+        if not (out/'data').exists(): save_split(split, out/'data')
+        if not (out/'trie.safetensors').exists(): rec.save_trie(out/'trie.safetensors')
+        say(f"data: {split}")
+        if cut := sum(split.manifest[f'{p}_histories_cut'] for p in ('train', 'test')): say(f"{cut} histories are too long for max_length={settings.max_length} and lost their oldest titles")
+        base = dict(data=data, model=model, seed=seed) | dict(config_hash=hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12])
+        watched = lambda r: measure(asked(r, settings) if r is rec else r, split, world, r, detail=True) | provenance() | dict(peak_memory_mb=peak_memory_mb())
+        rows = [base | dict(method=n, round=0) | measure(r, split, world, detail=True) | provenance() for n, r in
+                [('popularity', Popularity(split.catalog))] + ([('oracle', Oracle(world))] if world else [])]
+        kept = []                                                                     # methods that an earlier call ran here stay in the table
+        if (out/'rows.jsonl').exists(): kept = [{k: v for k, v in r.items() if v is not None and v == v} for r in report.read_rows(out/'rows.jsonl').to_dict('records') if r['method'] in RECIPES and r['method'] not in names]
+        first = {}
+        if any(RECIPES[n].model == 'lm' for n in names):
+            first = first_stages(rec, split, settings, seed, out, names, watched, say)
+            rows.append(base | dict(method='sft') | first['sft'])
+        for name in names:
+            r = RECIPES[name]
+            if r.model != 'lm': path = [_sasrec_row(out, name, split, seed, watched)]
+            elif r.weights: path = [first[name]]
+            elif r.decode == 'd3': path = [_d3_row(out, name, rec, split, settings, seed, watched)]
+            else: path = [first['sft'], *_rounds(out, name, rec, split, plays[name], settings, seed, watched)]
+            rows += [base | dict(method=name) | x for x in path]
+            shown = _write(out, rows, kept)
+            if len(path) > 1: say(f"{report.label(name)}: {plays[name].rounds} rounds, ORRatio@1 {path[0]['ORRatio@1']:.3f} to {path[-1]['ORRatio@1']:.3f}, {sum(v for x in path[1:] for k, v in x.items() if k.startswith('seconds')):.0f} s")
+            elif name != 'bigrec': say(f"{report.label(name)}: ORRatio@1 {path[0]['ORRatio@1']:.3f}, HR@5 {path[0]['HR@5']:.3f}" + (f", alpha {path[0]['alpha']:g}" if 'alpha' in path[0] else ''))
+        write_report(out, shown, split, config)
+    return shown
 
 # %% ../nbs/40_experiment.ipynb #d94142b5
 def write_report(out:Path, rows:list, split:Split, config:dict) -> Path:
@@ -329,17 +462,17 @@ def write_report(out:Path, rows:list, split:Split, config:dict) -> Path:
     return report.html_report(out, f"{', '.join(report.label(m) for m in report.in_order(r['method'] for r in rows))} on {config['data']}",
         {'Last round': report.table(rows), 'Data': manifest_table(split)}, figures, told, facts)
 
-# %% ../nbs/40_experiment.ipynb #8cb11a03
+# %% ../nbs/40_experiment.ipynb #1a964a22
 def load_run(
     out,              # the run's folder
     method:str=None,  # a recipe that was run there, or sft; sprec if it was, else the last
     round:int=None,   # 0 is the SFT model; if None the round that validation chose, else the last complete one
-) -> tuple:           # (LMRecommender, Split, method, round)
+) -> tuple:           # (LMRecommender, or D3; Split, method, round)
     "The recommender of a run, as it was after a round."
     out = Path(out).expanduser()
     if not (out/'config.json').is_file(): raise InputError(f"{out} holds no run: there is no config.json; give the folder of `sprec run` or `sprec demo`")
     config = json.loads((out/'config.json').read_text(encoding='utf-8'))
-    there = {'sft': {0: out/'sft'}} | {n: {0: out/'sft'} | {int(p.parent.name[6:]): p for p in (out/n).glob('round-*/model') if p.parent.name[6:].isdigit()} for n in RECIPES if (out/n).is_dir()}
+    there = {n: {0: out/n} for n in ['sft', *RECIPES] if (out/n/'stage.json').is_file()} | {n: {0: out/'sft'} for n in RECIPES if (out/f'{n}.json').is_file() and RECIPES[n].decode == 'd3'} | {n: {0: out/'sft'} | {int(p.parent.name[6:]): p for p in (out/n).glob('round-*/model') if p.parent.name[6:].isdigit()} for n in RECIPES if (out/n).is_dir() and not RECIPES[n].weights}
     if not (out/'data').is_dir() or not (out/'sft').is_dir(): raise InputError(f"the run in {out} has not come to the end of its SFT yet; run the same command again, it goes on where it stopped")
     method = method or ('sprec' if 'sprec' in there else list(there)[-1])
     if method not in there: raise InputError(f"{out} holds no {method!r}, only {', '.join(there)}{nearest(method, there)}")
@@ -349,17 +482,21 @@ def load_run(
     split, settings = load_split(out/'data'), Settings(**{k: v for k, v in config['settings'].items() if k in KINDS})
     rec = get_model(config['model'], split, settings, config['seed'], out/'trie.safetensors' if (out/'trie.safetensors').exists() else None)
     restore(rec.lm, there[method][round])
+    if RECIPES.get(method) and RECIPES[method].decode == 'd3':
+        how = json.loads((out/f'{method}.json').read_text(encoding='utf-8'))
+        rec = D3(rec, get_sasrec(out, how['guide'], split, config['seed'])[0].scores, alpha=how['alpha'], beams=settings.d3_beams)
     return rec, split, method, round
 
 def answer(
-    rec,           # an LMRecommender
+    rec,           # an LMRecommender, or a D3
     history,       # titles, oldest first
     k:int=5,       # how many answers
     new:bool=True, # leave out what is in the history
 ) -> pd.DataFrame: # title, log-probability, categories; best first
     "What a recommender says to a history of titles."
     if not len(history): raise InputError("the history is empty; give at least one title")
-    past, cat = [rec.catalog.find(t) for t in history], rec.catalog
+    cat = getattr(rec, 'rec', rec).catalog
+    past = [cat.find(t) for t in history]
     recs = rec.recommend(Cases([past], [0]), k, exclude='history' if new else None)
     found = [(int(i), float(s)) for i, s in zip(recs.items[0], recs.scores[0]) if i >= 0]
     return pd.DataFrame([dict(title=cat.titles[i], logp=s, categories=', '.join(c for c, m in zip(cat.categories, cat.membership[i]) if m)) for i, s in found])
