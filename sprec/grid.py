@@ -47,7 +47,7 @@ def jobs_of(recipes, data, seeds, model:str, out, preset:str, changes) -> list:
     return [dict(recipes=names, data=d, model=model, seed=s, out=str(Path(out).expanduser().resolve()/f'{f}-seed-{s}'), preset=preset, changes=as_changes(changes))
             for d, f in zip(data, folders) for s in seeds_of(seeds)]
 
-# %% ../nbs/40a_grid.ipynb #3150b2b7
+# %% ../nbs/40a_grid.ipynb #8f93b430
 def is_done(job:dict) -> bool:
     "Whether a job, or one with more recipes, has ended well in its folder."
     path = Path(job['out'])/'done.json'
@@ -58,7 +58,7 @@ def is_done(job:dict) -> bool:
 
 def work(job:dict):
     "Run a job here and mark it as done."
-    rows = run(**job, say=lambda text: print(text, flush=True))
+    rows = run(**job, say=lambda text: print(text, file=sys.stderr, flush=True))
     done = [n for n in RECIPES if n in {r['method'] for r in rows}]
     write_json(Path(job['out'])/'done.json', job | dict(recipes=done))
 
