@@ -47,7 +47,7 @@ def jobs_of(recipes, data, seeds, model:str, out, preset:str, changes) -> list:
     return [dict(recipes=names, data=d, model=model, seed=s, out=str(Path(out).expanduser().resolve()/f'{f}-seed-{s}'), preset=preset, changes=as_changes(changes))
             for d, f in zip(data, folders) for s in seeds_of(seeds)]
 
-# %% ../nbs/40a_grid.ipynb #8f93b430
+# %% ../nbs/40a_grid.ipynb #60e1ba1b
 def is_done(job:dict) -> bool:
     "Whether a job, or one with more recipes, has ended well in its folder."
     path = Path(job['out'])/'done.json'
@@ -66,7 +66,7 @@ def _start(job, threads): # a job in a process of its own; '' or why it failed
     out = Path(job['out'])
     out.parent.mkdir(parents=True, exist_ok=True)
     log = out.with_name(out.name + '.log')
-    env = os.environ | dict(OMP_NUM_THREADS=str(threads), TQDM_DISABLE='1', TOKENIZERS_PARALLELISM='false')
+    env = dict(OMP_NUM_THREADS=str(threads)) | os.environ | dict(TQDM_DISABLE='1', TOKENIZERS_PARALLELISM='false')     # a number of threads that is set already stays
     code = 'import json, sys; from sprec.data import InputError; from sprec.grid import work\ntry: work(json.loads(sys.argv[1]))\nexcept InputError as e: sys.exit(f"sprec: {e}")'
     with open(log, 'a', encoding='utf-8') as f: rc = subprocess.run([sys.executable, '-c', code, json.dumps(job)], stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT, env=env).returncode
     lines = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()
