@@ -47,11 +47,11 @@ SASREC = {
     'sasrec-full': dict(loss='ce', targets='all', dim=64, dropout=.1, lr=4e-3, batch_size=256, blocks=1, heads=1, epochs=200, patience=3, weight_decay=1e-5),
 }
 
-# %% ../nbs/33_recipes.ipynb #a4641446
+# %% ../nbs/33_recipes.ipynb #2c62e179
 PRESETS = {
     'paper': {},
     'fast': dict(n_train=2048, n_test=500, rounds=2, cases_per_round=512),
-    'small': dict(hidden=64, title_batch=32, sft_epochs=6, sft_lr=2e-3, rounds=3, cases_per_round=1024),
+    'small': dict(rounds=3, cases_per_round=1024),
     'demo': dict(hidden=64, title_epochs=0, sft_epochs=12, sft_lr=2e-3, sft_batch=64),
 }
 TINY = dict(template='bare', lora=False, hidden=128, title_epochs=3, title_lr=3e-3, title_batch=16, sft_epochs=8, sft_lr=1e-3, sft_batch=32,
