@@ -151,7 +151,7 @@ def doubts(
     gap = scores[n[:, None], np.where(items < 0, 0, items)] - scores[n, target][:, None]
     return np.where(items < 0, np.nan, np.minimum(1/(1 + np.exp(-np.clip(gap, -500, 500))), limit))
 
-# %% ../nbs/24_selfplay.ipynb #f9f679e4
+# %% ../nbs/24_selfplay.ipynb #f03fcf31
 def _with_reference(pairs, ref): # rows with saved log-probabilities; ref float64 [rows, 1+n], NaN where there is none
     return Dataset.from_dict(pairs.to_dict() | dict(ref_logps=[[x for x in row if x == x] for row in ref.tolist()]))
 
@@ -205,7 +205,8 @@ def selfplay_round(
     if play.dpo and play.reference == 'round_start': pairs = refer(pairs)
     if play.sft:
         done('sft', sft(rec.lm, rec.tok, sft_rows(prompts, [rec.titles[i] for i in cases.target]), lr=play.round_sft_lr, epochs=play.round_epochs,
-                        batch_size=play.round_sft_batch, warmup_steps=play.warmup_steps, bf16=play.bf16, seed=seed_for(seed, 1), desc=f'{desc}SFT'))
+                        batch_size=play.round_sft_batch, warmup_steps=play.warmup_steps, bf16=play.bf16, seed=seed_for(seed, 1), desc=f'{desc}SFT',
+                        log_prefix=f'{log_prefix}sft/', step_offset=step_offset))
     if play.dpo and play.generate == 'after_sft': pairs = generate()
     if play.dpo and len(pairs):
         if play.reference == 'after_sft': pairs = refer(pairs)
