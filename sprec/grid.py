@@ -178,7 +178,7 @@ def tune(
         report.write_rows(out/'tune.jsonl', rows)
     return rows
 
-# %% ../nbs/40a_grid.ipynb #4d85002a
+# %% ../nbs/40a_grid.ipynb #89616715
 def sweep(
     out,                   # the folder of a run
     recipe:str,            # with rounds
@@ -199,12 +199,11 @@ def sweep(
         for t in tqdm(combos, desc=recipe):
             restore(rec.lm, out/'sft')
             helper = guide(out, split, c['seed'])[1].scores if RECIPES[recipe].guided else None
-            path = selfplay(rec, split.train, replace(plays[recipe], **t), out/'sweep'/recipe/_label(t), c['seed'], watched, f'{report.label(recipe)}: ', item_scores=helper)
-            rows += [dict(data=c['data'], model=c['model'], seed=c['seed'], preset=c['preset'], method=recipe) | t | r for r in path]
+            play = replace(plays[recipe], **t)
+            path = selfplay(rec, split.train, play, out/'sweep'/recipe/_label(t), c['seed'], watched, f'{report.label(recipe)}: ', item_scores=helper)
+            shown = {k: getattr(play, k) for k in ('random_ratio', 'n_negatives', 'decoding', 'beta', 'dpo_lr')} | t
+            rows += [dict(data=c['data'], model=c['model'], seed=c['seed'], preset=c['preset'], method=recipe, setting=_label(t)) | shown | r for r in path]
             say(f"{report.label(recipe)} {t}: HR@5 {path[-1]['HR@5']:.4f}, ORRatio@1 {path[-1]['ORRatio@1']:.3f}")
-        path = out/'sweep.jsonl'
-        old = [r for r in report.read_rows(path).to_dict('records')] if path.exists() else []
-        mine = {(r['method'], _label({k: r[k] for k in choices}), r['round']) for r in rows}
-        kept = [r for r in old if not (set(choices) <= set(k for k, v in r.items() if v == v) and (r['method'], _label({k: r[k] for k in choices}), r['round']) in mine)]
-        report.write_rows(path, [{k: v for k, v in r.items() if v is not None and v == v} for r in kept] + rows)
+        kept = {(r['method'], r['setting'], r['round']): {k: v for k, v in r.items() if v is not None and v == v} for r in (report.read_rows(out/'sweep.jsonl').to_dict('records') if (out/'sweep.jsonl').exists() else [])}
+        report.write_rows(out/'sweep.jsonl', list((kept | {(r['method'], r['setting'], r['round']): r for r in rows}).values()))
     return rows

@@ -75,7 +75,7 @@ def append_row(
         f.write(b'\n'*(bool(tail) and not half) + line); f.flush(); os.fsync(f.fileno())
     return int(half)
 
-# %% ../nbs/41_report.ipynb #79ee0dc8
+# %% ../nbs/41_report.ipynb #f8161fa9
 def _files(path) -> list:
     "The files meant by a file, a run's folder, a folder of runs or of row files, or a pattern."
     p = Path(path)
@@ -83,7 +83,8 @@ def _files(path) -> list:
     if p.is_dir():
         own = p/'rows.jsonl'
         return [own] if own.is_file() else sorted({*p.glob('*.jsonl'), *p.rglob('rows.jsonl')})
-    return sorted(f for hit in glob.glob(str(path), recursive=True) for f in _files(hit))
+    hits = glob.glob(str(path), recursive=True)
+    return sorted(f for hit in [h for h in hits if Path(h).is_dir()] or hits for f in _files(hit))       # files beside folders of runs, such as logs, are no rows
 
 def read_rows(
     *paths,           # files of rows, run folders, folders of these, or patterns such as 'runs/*'

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['NEED_CATALOG', 'case_values', 'bootstrap', 'interval', 'compare', 't_quantile', 'seed_interval']
 
-# %% ../nbs/18a_uncertainty.ipynb #f2ffa355
+# %% ../nbs/18a_uncertainty.ipynb #9b3901cc
+from functools import lru_cache
 from statistics import NormalDist
 import numpy as np
 from .data import Cases, Catalog, InputError, Recs, nearest
@@ -168,7 +169,8 @@ def compare(
     p = 2*NormalDist().cdf(-abs(va - vb)/sd) if sd > 0 else float(va == vb) if sd == 0 else float('nan')
     return dict(a=va, b=vb, difference=va - vb, low=va - vb - half, high=va - vb + half, p=p, p_swap=_swaps(a, b, cases.history, catalog, name, n, rng))
 
-# %% ../nbs/18a_uncertainty.ipynb #3ec66a2d
+# %% ../nbs/18a_uncertainty.ipynb #3ff6afe2
+@lru_cache
 def t_quantile(
     dof:int,          # degrees of freedom, 1 or more
     level:float=.95,  # probability between -t and t
