@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['completion_stage', 'trl_stage', 'sft_row', 'limit_row', 'bench_sft']
 
-# %% ../nbs/46f_bench_sft.ipynb #a2c62dc8
+# %% ../nbs/46f_bench_sft.ipynb #e5e0b95a
 import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
-from .bench import must_agree, ratio_of, row, versus
+from .bench import row, versus
 from .bench_decode import PAD, random_lm
-from .bench_tree import numbered_words, products, random_rows, relative, shared_settings, step_flops, timed_stage
+from .bench_tree import in_turns, numbered_words, products, random_rows, relative, shared_settings, step_flops, timed_stage
 from .data import InputError
 from .sft import CompletionTrainer, SFTCollator, sft_rows
 from .tree import token_logps
@@ -29,17 +29,12 @@ def trl_stage(lm, tok, rows, **settings) -> dict:
     data = Dataset.from_dict(dict(prompt=[write(r['prompt_ids']) for r in rows], completion=[' ' + write(r['completions'][0][:-1]) for r in rows]))
     return timed_stage(lm, lambda m, _, folder: SFTTrainer(m, args=SFTConfig(folder, **settings), train_dataset=data, processing_class=tok))
 
-# %% ../nbs/46f_bench_sft.ipynb #925a965e
+# %% ../nbs/46f_bench_sft.ipynb #c0097f70
 def sft_row(part:str, lm, tok, rows, batch:int, shape:str, repeat:int=3, lr:float=2e-4, seed:int=0, target:float=None) -> dict:
     "SFT against TRL's: losses and gradients of every step, then seconds a step."
     settings = shared_settings(batch, lr, seed)
-    sides = dict(ours=lambda: completion_stage(lm, tok, rows, **settings), peer=lambda: trl_stage(lm, tok, rows, **settings))
-    a, b = sides['ours'](), sides['peer']()
-    equal = must_agree(relative(a, b), f"loss and gradient norm of {a['steps']} steps, relative", 1e-5)
-    times = dict(ours=[], peer=[])
-    for i in range(repeat):
-        for name in list(sides)[::-1 if i % 2 else 1]: times[name].append(sides[name]()['seconds'])
-    return row('sft', part, shape, equal=equal, peer='trl.SFTTrainer, fp32, no checkpointing, completions only', target=target, repeats=repeat, **ratio_of(**times))
+    timed = in_turns(lambda: completion_stage(lm, tok, rows, **settings), lambda: trl_stage(lm, tok, rows, **settings), repeat)
+    return row('sft', part, shape, peer='trl.SFTTrainer, fp32, no checkpointing, completions only', target=target, **timed)
 
 # %% ../nbs/46f_bench_sft.ipynb #71e0b788
 def limit_row(part:str, lm, rows, shape:str, repeat:int=5, size:int=1024) -> dict:
