@@ -131,7 +131,7 @@ def trl_stage(lm, tok, rows, precompute:bool=False, **settings) -> dict:
         return DPOTrainer(m, ref_model=ref, args=DPOConfig(folder, precompute_ref_log_probs=precompute, **settings), train_dataset=text, processing_class=tok)
     return timed_stage(lm, make)
 
-# %% ../nbs/46e_bench_tree.ipynb #bbe79723
+# %% ../nbs/46e_bench_tree.ipynb #3eaccc44
 def in_turns(
     ours, peer,      # functions without arguments: a result of `timed_stage` each
     repeat:int,      # stages of each
@@ -145,7 +145,8 @@ def in_turns(
     seconds, whole = ({k: [x[key] for x in v] for k, v in got.items()} for key in ('seconds', 'stage'))
     ours_stage, peer_stage = (float(np.median(whole[k])) for k in ('ours', 'peer'))
     return dict(equal=equal, repeats=repeat, **ratio_of(**seconds), ours_stage_s=ours_stage, peer_stage_s=peer_stage,
-                note=f"the median step; a stage of {a['steps']} steps, from making the trainer on (TRL's tokenises): {ours_stage:.2f} s against {peer_stage:.2f} s, {peer_stage/ours_stage:.1f}x")
+                note=f"the median step; a stage of {a['steps']} steps, from making the trainer on (TRL's tokenises): "
+                     f"{ours_stage:.2f} s against {peer_stage:.2f} s, {peer_stage/ours_stage:.1f}x")
 
 # %% ../nbs/46e_bench_tree.ipynb #1b17eeec
 def dpo_row(
