@@ -72,7 +72,7 @@ def _start(job, threads): # a job in a process of its own; '' or why it failed
     lines = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()
     return '' if rc == 0 else f"ended with code {rc}: {lines[-1][:300] if lines else 'no message'} (see {log.name})"
 
-# %% ../nbs/40a_grid.ipynb #4f6cfd27
+# %% ../nbs/40a_grid.ipynb #01ad33da
 def collect(out, jobs) -> list: # rows of all jobs, each once
     "The rows of complete and incomplete jobs in one file, and what stands behind them in another."
     for name, keys in (('rows.jsonl', ['data', 'model', 'seed', 'method', 'round']), ('details.jsonl', ['data', 'model', 'seed', 'method', 'what', 'name'])):
@@ -104,7 +104,7 @@ def grid(
     with ThreadPoolExecutor(workers) as pool:
         going = {pool.submit(_start, j, max(1, (os.cpu_count() or 1)//workers)): j for j in todo}
         try:
-            for f in tqdm(as_completed(going), total=len(going), desc='jobs', disable=not going):
+            for f in tqdm(as_completed(going), total=len(going), desc='jobs'):
                 name = Path(going[f]['out']).name
                 if why := f.result(): failed[name] = why
                 say(f"{name}: {why or 'done'}")
