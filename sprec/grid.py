@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['seeds_of', 'jobs_of', 'is_done', 'work', 'collect', 'grid', 'pick', 'tries_of', 'tune', 'sweep']
 
-# %% ../nbs/40a_grid.ipynb #27d8d02f
+# %% ../nbs/40a_grid.ipynb #ef8aaf97
 import itertools
 import json
 import os
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import fields, replace
 from pathlib import Path
@@ -72,15 +71,16 @@ def _start(job, threads): # a job in a process of its own; '' or why it failed
     lines = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()
     return '' if rc == 0 else f"ended with code {rc}: {lines[-1][:300] if lines else 'no message'} (see {log.name})"
 
-# %% ../nbs/40a_grid.ipynb #01ad33da
+# %% ../nbs/40a_grid.ipynb #93ecefec
 def collect(out, jobs) -> list: # rows of all jobs, each once
-    "The rows of complete and incomplete jobs in one file, and what stands behind them in another."
+    "The rows of all jobs in the grid's folder in one file, and what stands behind them in another; gives back those of `jobs`."
+    mine = {(j['data'], j['model'], j['seed']) for j in jobs}
     for name, keys in (('rows.jsonl', ['data', 'model', 'seed', 'method', 'round']), ('details.jsonl', ['data', 'model', 'seed', 'method', 'what', 'name'])):
-        files = [p for j in jobs if (p := Path(j['out'])/name).exists()]
+        files = sorted(Path(out).glob(f'*/{name}'))                                        # also of jobs that an earlier grid left here
         rows = [{k: v for k, v in r.items() if v is not None and v == v} for p in files for r in report.read_rows(p).to_dict('records')]
         kept = list({tuple(r[k] for k in keys): r for r in rows}.values())
         if kept: report.write_rows(Path(out)/name, kept)
-        if name == 'rows.jsonl': found = kept
+        if name == 'rows.jsonl': found = [r for r in kept if (r['data'], r['model'], r['seed']) in mine]
     return found
 
 def grid(
@@ -99,9 +99,10 @@ def grid(
     workers = workers or (1 if torch.cuda.is_available() else os.cpu_count() or 1)
     if workers < 1: raise InputError(f"workers is {workers}; it must be at least 1")
     for j in {j['data']: j for j in jobs}.values(): prepare(j['recipes'], j['data'], model, j['seed'], preset, changes)
-    todo, failed = [j for j in jobs if not is_done(j)], {}
+    todo, failed, out = [j for j in jobs if not is_done(j)], {}, Path(out).expanduser()
     say(f"{len(jobs)} jobs, {len(jobs) - len(todo)} of them done; {min(workers, max(1, len(todo)))} at a time")
-    with ThreadPoolExecutor(workers) as pool:
+    out.mkdir(parents=True, exist_ok=True)
+    with only_here(out), ThreadPoolExecutor(workers) as pool:
         going = {pool.submit(_start, j, max(1, (os.cpu_count() or 1)//workers)): j for j in todo}
         try:
             for f in tqdm(as_completed(going), total=len(going), desc='jobs'):
@@ -112,7 +113,7 @@ def grid(
         except BaseException:
             for f in going: f.cancel()
             raise
-    return collect(out, jobs), failed
+        return collect(out, jobs), failed
 
 # %% ../nbs/40a_grid.ipynb #4093b3f7
 def pick(
@@ -178,7 +179,7 @@ def tune(
         report.write_rows(out/'tune.jsonl', rows)
     return rows
 
-# %% ../nbs/40a_grid.ipynb #89616715
+# %% ../nbs/40a_grid.ipynb #315d9006
 def sweep(
     out,                   # the folder of a run
     recipe:str,            # with rounds
@@ -196,9 +197,9 @@ def sweep(
     claim(out, c | config)
     watched, rows = lambda r: measure(asked(r, settings) if r is rec else r, split, world, r) | provenance(), []
     with only_here(out):
+        helper = guide(out, split, c['seed'])[1].scores if RECIPES[recipe].guided else None
         for t in tqdm(combos, desc=recipe):
             restore(rec.lm, out/'sft')
-            helper = guide(out, split, c['seed'])[1].scores if RECIPES[recipe].guided else None
             play = replace(plays[recipe], **t)
             path = selfplay(rec, split.train, play, out/'sweep'/recipe/_label(t), c['seed'], watched, f'{report.label(recipe)}: ', item_scores=helper)
             shown = {k: getattr(play, k) for k in ('random_ratio', 'n_negatives', 'decoding', 'beta', 'dpo_lr')} | t

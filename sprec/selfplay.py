@@ -151,7 +151,7 @@ def doubts(
     gap = scores[n[:, None], np.where(items < 0, 0, items)] - scores[n, target][:, None]
     return np.where(items < 0, np.nan, np.minimum(1/(1 + np.exp(-np.clip(gap, -500, 500))), limit))
 
-# %% ../nbs/24_selfplay.ipynb #f03fcf31
+# %% ../nbs/24_selfplay.ipynb #2ca9ccd5
 def _with_reference(pairs, ref): # rows with saved log-probabilities; ref float64 [rows, 1+n], NaN where there is none
     return Dataset.from_dict(pairs.to_dict() | dict(ref_logps=[[x for x in row if x == x] for row in ref.tolist()]))
 
@@ -163,6 +163,7 @@ def _pairs(rec, cases, prompts, neg, doubt=None): # Dataset of the cases that ha
 def _doubt(item_scores, cases, neg, play): # what `smoothing_by` asks for; None for a constant
     return doubts(item_scores(cases), cases.target, neg.items) if play.smoothing_by == 'scores' else None
 
+# %% ../nbs/24_selfplay.ipynb #8549817b
 def selfplay_round(
     rec:LMRecommender, # its model is trained in place
     cases:Cases,       # the cases of this round
