@@ -224,7 +224,7 @@ def report_(
             for s in report.sentences(own): say(f'{d}: {s}')
     ending(out, 'report.html: tables, claims, figures', 'report.md, report.tex, tables.tex: the same for a text', 'figures/', *([str(rows_file)] if rows_file else []))
 
-# %% ../nbs/90_cli.ipynb #234b5168
+# %% ../nbs/90_cli.ipynb #db4e092d
 @app.command(epilog='Example: sprec bench data --set scale=1/50')
 def bench(
     name:str=typer.Argument(None, help='which part; without a name all are listed'),
@@ -239,11 +239,11 @@ def bench(
         return
     frame.find_bench(name)
     quiet()
-    import torch
     if threads is not None and threads < 1: raise InputError(f"--threads is {threads}; it must be at least 1")
-    torch.set_num_threads(threads or os.cpu_count())
     pairs = [c.partition('=') for c in changes]
     if bad := [k for k, eq, _ in pairs if not eq]: raise InputError(f"--set takes key=value, got {bad[0]!r}")
     out = out or Path('runs')/f'bench-{name}.jsonl'
+    import torch
+    torch.set_num_threads(threads or os.cpu_count())
     frame.run(name, out, say, **{k.strip(): v.strip() for k, _, v in pairs})
     ending(out)

@@ -408,9 +408,22 @@ class Policy:
             out[batch] = tree_scores(self.lm, [prompts[i] for i in batch], self.trie, blocks, renormalize, self.tok.pad_token_id).cpu().numpy()
         return out
 
-# %% ../nbs/16_decode.ipynb #f15529fd
+# %% ../nbs/16_decode.ipynb #cebeb58d
+def _capped(best, n, k, pool, labels, cap): # `best(cases, how many)` asked again, with more, for the cases that lack answers
+    items, scores, todo = np.full((n, k), -1, np.int32), np.full((n, k), -np.inf, np.float32), list(range(n))
+    while todo:
+        i, s = best(todo, pool)
+        stay = within_cap(i, labels, cap)
+        first = np.argsort(~stay, 1, kind='stable')[:, :k]
+        stay = np.take_along_axis(stay, first, 1)
+        items[todo], scores[todo] = np.where(stay, np.take_along_axis(i, first, 1), -1), np.where(stay, np.take_along_axis(s, first, 1), -np.inf)
+        todo = [] if pool == len(labels) else [j for j, full in zip(todo, stay.all(1)) if not full]
+        pool = min(2*pool, len(labels))
+    return items, scores
+
 def _without(exclude): return '' if exclude is None else 'without the history' if isinstance(exclude, str) else 'without items given'
 
+# %% ../nbs/16_decode.ipynb #48f048da
 class LMRecommender(Policy):
     "A causal language model that recommends titles of a catalogue."
     def _how(self, *parts): # what made an answer, for the result row
@@ -438,20 +451,11 @@ class LMRecommender(Policy):
             raise InputError(f"labels has shape {np.shape(labels)} and cap is {cap}; give one label an item ({len(self.catalog)}) and a cap of 1 or more")
         lp, beams, prompts = self.length_penalty if length_penalty is None else length_penalty, max(k, beams or self.beams or k), self.prompts(cases)
         args = dict(gone=excluder(exclude, cases, len(self.catalog)), desc=desc, length_penalty=lp, renormalize=renormalize, tails=tails)
-        todo = list(range(len(cases)))
         told = (f"{beams} beams{'' if labels is None else ' or more'}", f'length penalty {lp:g}') if beams > 1 or labels is not None else ('greedy',)
         how = self._how(*told, 'renormalised' if renormalize else '', _without(exclude), '' if labels is None else f'at most {cap} a label')
-        if labels is None: return Recs(*self._best(prompts, todo, k, beams, **args), decoder=how)
-        items, scores, pool = np.full((len(cases), k), -1, np.int32), np.full((len(cases), k), -np.inf, np.float32), min(max(beams, 2*k), len(self.catalog))
-        while todo:
-            i, s = self._best(prompts, todo, pool, pool, **args)
-            stay = within_cap(i, labels, cap)
-            first = np.argsort(~stay, 1, kind='stable')[:, :k]
-            stay = np.take_along_axis(stay, first, 1)
-            items[todo], scores[todo] = np.where(stay, np.take_along_axis(i, first, 1), -1), np.where(stay, np.take_along_axis(s, first, 1), -np.inf)
-            todo = [] if pool == len(self.catalog) else [n for n, full in zip(todo, stay.all(1)) if not full]
-            pool = min(2*pool, len(self.catalog))
-        return Recs(items, scores, decoder=how)
+        if labels is None: return Recs(*self._best(prompts, range(len(cases)), k, beams, **args), decoder=how)
+        pool = min(max(beams, 2*k), len(self.catalog))
+        return Recs(*_capped(lambda todo, m: self._best(prompts, todo, m, m, **args), len(cases), k, pool, labels, cap), decoder=how)
 
     def sample(self, cases:Cases, n:int=1, temperature:float=1., seed:int=0, desc:str='sample', *,
         replace:bool=True, # False: n different items

@@ -8,7 +8,7 @@ __all__ = ['KINDS', 'Settings', 'convert', 'as_changes', 'settle', 'commit', 'pr
            'claim', 'only_here', 'plays_of', 'prepare', 'once', 'first_stages', 'run', 'write_report', 'load_run',
            'answer']
 
-# %% ../nbs/40_experiment.ipynb #45491dbe
+# %% ../nbs/40_experiment.ipynb #cc029864
 import hashlib
 import json
 import os
@@ -34,16 +34,16 @@ from .decode import LMRecommender
 from .free import Writer
 from .ground import Grounder, GroundedRecommender, LMEncoder, NgramEncoder, SentenceEncoder
 from .metrics import category_share, evaluate, kl, total_variation
-from .models import load_lm, restore, save_lm, tiny_lm
+from .models import load_4bit, load_lm, restore, save_lm, tiny_lm
 from .prompts import Template
 from .recipes import PRESETS, RECIPES, SASREC, TINY, TUNED
-from .selfplay import Play, check, seed_for, selfplay, write_json
+from .selfplay import FITTING, Play, check, seed_for, selfplay, write_json
 from .sft import sft, sft_rows
 from .sources import load_data, read_settings, manifest_table
 from .toy import Oracle, ToyWorld, toy_world
 from .uncertainty import bootstrap
 
-# %% ../nbs/40_experiment.ipynb #d1f36553
+# %% ../nbs/40_experiment.ipynb #cf030d87
 @dataclass(frozen=True)
 class Settings(Play):
     "Everything that decides a run's numbers, apart from recipe, data, model and seed."
@@ -57,6 +57,7 @@ class Settings(Play):
     lora:bool=True            # code: rank 16, alpha 32, dropout 0.05, all linear layers
     lora_r:int=16             # code
     dtype:str='auto'          # weights: the checkpoint's own, or a torch dtype
+    load_in_4bit:bool=False   # code: the base in nf4, computed with in bf16; needs lora and the package bitsandbytes
     sft_epochs:int=4          # code
     sft_lr:float=3e-4         # code
     sft_batch:int=16          # code
@@ -82,6 +83,8 @@ class Settings(Play):
         super().__post_init__()
         for k in 'n_train n_valid n_test history max_length lora_r sft_epochs sft_batch title_batch hidden layers heads kv_heads vocab_size beams batch_tokens d3_beams'.split():
             if getattr(self, k) < 1: raise InputError(f"{k} is {getattr(self, k)}; it must be at least 1")
+        for k in ('sft_batch', 'title_batch'): self.at_once(k)
+        if self.load_in_4bit and not self.lora: raise InputError("load_in_4bit is on, but weights in 4 bits do not train, and lora is off; switch lora on")
         if self.answers not in ('trie', 'text'): raise InputError(f"answers is {self.answers!r}; choose trie or text{nearest(self.answers, ('trie', 'text'))}")
         try: alphas = [float(a) for a in self.alphas.split()]
         except ValueError: alphas = []
@@ -148,7 +151,7 @@ def peak_memory_mb() -> int:
     if torch.cuda.is_available(): return int(torch.cuda.max_memory_allocated() / 2**20)
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if platform.system() == 'Darwin' else 2**10)) # bytes there, kilobytes elsewhere
 
-# %% ../nbs/40_experiment.ipynb #8ea54858
+# %% ../nbs/40_experiment.ipynb #95dfa1b5
 def get_data(
     data:str,            # 'toy', a name in `sources.SOURCES`, or a path
     settings:Settings,
@@ -177,7 +180,9 @@ def get_model(
         texts = [template.completion(t) for t in split.catalog.titles] + [template.prompt(split.catalog.titles[:2])]
         lm, tok = tiny_lm(texts, settings.hidden, settings.layers, settings.heads, settings.kv_heads, settings.tokenizer, settings.vocab_size, settings.max_length, seed)
         lm = lm.to('cuda' if torch.cuda.is_available() else 'cpu')
-    else: lm, tok = load_lm(model, lora=dict(r=settings.lora_r, lora_alpha=2*settings.lora_r) if settings.lora else None, dtype=settings.dtype, seed=seed)
+    else:
+        lora = dict(r=settings.lora_r, lora_alpha=2*settings.lora_r) if settings.lora else None
+        lm, tok = load_4bit(model, lora, seed) if settings.load_in_4bit else load_lm(model, lora, settings.dtype, seed=seed)
     return LMRecommender(lm, tok, template, split.catalog, settings.max_length, settings.batch_tokens, settings.beams, settings.length_penalty, trie=trie)
 
 # %% ../nbs/40_experiment.ipynb #df2edc2d
@@ -226,7 +231,7 @@ def measure(
         out |= dict(KL=kl(p, logp), TV=total_variation(p, logp))
     return out
 
-# %% ../nbs/40_experiment.ipynb #dc85dfb6
+# %% ../nbs/40_experiment.ipynb #9647ea42
 def stage(
     folder:Path,        # appears when the stage is complete
     rec:LMRecommender,  # trained by `work`, or given the weights found in `folder`
@@ -249,7 +254,7 @@ def learn_titles(rec:LMRecommender, split:Split, settings:Settings, seed:int) ->
     prompts = rec.prompts(split.train)
     bos = [rec.tok.bos_token_id] if rec.tok.bos_token_id is not None else []
     rows = sft_rows(prompts + [bos or t[:1] for t in rec.titles], [rec.titles[i] for i in split.train.target] + [t if bos else t[1:] for t in rec.titles])
-    out = sft(rec.lm, rec.tok, rows, lr=settings.title_lr, epochs=settings.title_epochs, batch_size=settings.title_batch, seed=seed_for(seed, 101), loss_on='all', bf16=settings.bf16,
+    out = sft(rec.lm, rec.tok, rows, lr=settings.title_lr, epochs=settings.title_epochs, **settings.at_once('title_batch'), seed=seed_for(seed, 101), loss_on='all',
               train_sampling_strategy='group_by_length', desc='titles')   # titles are short and histories long: apart, little is padded
     return dict(loss=out['loss'][-1], steps=out['steps'], tokens=out['tokens'])
 
@@ -260,7 +265,7 @@ def first_sft(rec:LMRecommender, split:Split, settings:Settings, seed:int, weigh
         if not split.catalog.categories: raise InputError("RW weights cases by the categories of their targets, but this catalogue has none; choose other recipes, or give the data a column of categories")
         weight = per_case(case_weights(split.train, split.catalog, mean_one=True).case, answers)
     rows = sft_rows(rec.prompts(split.train), answers, weight)
-    out = sft(rec.lm, rec.tok, rows, lr=settings.sft_lr, epochs=settings.sft_epochs, batch_size=settings.sft_batch, warmup_steps=settings.warmup_steps, seed=seed_for(seed, 102), bf16=settings.bf16, desc='SFT')
+    out = sft(rec.lm, rec.tok, rows, lr=settings.sft_lr, epochs=settings.sft_epochs, **settings.at_once('sft_batch'), warmup_steps=settings.warmup_steps, seed=seed_for(seed, 102), desc='SFT')
     return dict(loss=out['loss'][-1], steps=out['steps'], tokens=out['tokens'])
 
 # %% ../nbs/40_experiment.ipynb #eeb3bee9
@@ -285,7 +290,7 @@ def guide(out:Path, split:Split, seed:int=0) -> tuple:
     best = max(both, key=lambda n: both[n][1]['ndcg'])
     return best, both[best][0]
 
-# %% ../nbs/40_experiment.ipynb #4997b419
+# %% ../nbs/40_experiment.ipynb #0a254695
 def claim(
     out,           # the run's folder
     config:dict,   # what decides its numbers
@@ -299,7 +304,7 @@ def claim(
         there['settings'] = asdict(Settings()) | there['settings']
         flat = lambda c: {k: v for k, v in c.items() if k != 'settings'} | c['settings']
         a, b = flat(there), flat(json.loads(json.dumps(config)))
-        if other := [k for k in sorted({*a, *b}, key=lambda k: (k == 'fingerprint', k)) if a.get(k) != b.get(k)]:
+        if other := [k for k in sorted({*a, *b}, key=lambda k: (k == 'fingerprint', k)) if a.get(k) != b.get(k) and k not in FITTING]:
             raise InputError(f"{out} holds another run ({', '.join(f'{k} is {a.get(k)!r} there and {b.get(k)!r} here' for k in other[:3])}); choose another folder or delete this one")
     elif out.exists() and any(out.iterdir()): raise InputError(f"{out} is not empty and holds no run of ours; choose another folder")
     else:
@@ -450,13 +455,13 @@ def run(
         write_report(out, shown, split, config)
     return shown
 
-# %% ../nbs/40_experiment.ipynb #d94142b5
+# %% ../nbs/40_experiment.ipynb #ea81ac22
 def write_report(out:Path, rows:list, split:Split, config:dict) -> Path:
     "Figures and report.html of a run."
     figures = {'Popularity of the training targets': report.popularity_figure(split.catalog)}
     if any(r['round'] for r in rows): figures = {'By round': report.round_figure(rows)} | figures
     else: figures = {'Methods': report.bar_figure(rows)} | figures
-    report.save_figures(out, figures)
+    figures = dict(zip(figures, report.save_figures(out, figures)))                                  # drawn once
     facts = {k: v for k, v in config.items() if k != 'settings'} | config['settings'] | {k: rows[-1][k] for k in ('commit', 'versions', 'hardware', 'config_hash')}
     told = report.sentences(rows) if {'dpo-rn', 'sprec'} <= {r['method'] for r in rows} else []
     return report.html_report(out, f"{', '.join(report.label(m) for m in report.in_order(r['method'] for r in rows))} on {config['data']}",

@@ -93,7 +93,7 @@ def _list_titles(listed, parts): # catalogue titles, and the counts that explain
     return titles, dict(titles_listed=len(listed), shards_dropped=len(listed) - len(kept), titles_tidied=sum(tidy(t) != t for t in kept),
                         titles_merged=len(kept) - len({tidy(t) for t in kept}), titles_added=len(titles) - len({tidy(t) for t in kept}))
 
-# %% ../nbs/10c_instructions.ipynb #36128d05
+# %% ../nbs/10c_instructions.ipynb #d7885e15
 def split_instructions(
     files,                # dict of paths: train, valid, test, perhaps titles, genres, selected
     source:str='',        # name for the manifest
@@ -124,6 +124,7 @@ def split_instructions(
     notes |= dict(rows_by_part=[len(p.targets) for p in parts], history_lengths=lengths,
         target_in_history=sum(t in h for h, t in rows), repeated_in_history=sum(len(set(h)) < len(h) for h, _ in rows),
         titles_with_genres=sum(t in genres for t in titles), seed=seed, history=history, files=file_hashes(files.values()))
+    if isinstance(categories, str): categories = [categories]
     if categories is None and 'selected' in files: categories = read_json(files['selected'], dict)
     if categories is None: catalog = select_categories(catalog, cases[0], n_categories, exclude)
     else: catalog = keep_categories(catalog, [c for c in categories if c not in exclude])

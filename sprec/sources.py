@@ -267,13 +267,13 @@ def fewer(
     counts = np.bincount(some[0].target, minlength=len(split.catalog))
     return Split(*some, replace(split.catalog, counts=counts), split.manifest | dict(drawn_again=dict(seed=seed, history=history)), split.domain)
 
-# %% ../nbs/11_sources.ipynb #042c66e0
+# %% ../nbs/11_sources.ipynb #a2304ed6
 def read_settings(
     pairs,       # texts 'key=value', as from the command line
 ) -> dict:
     "Settings of `load_data` from text."
     known = {n: d for r in (*READERS, 'instructions') for n, d in settings_of(r).items()}
-    kinds = dict(min_rating=0., min_history=0, categories=()) | dict.fromkeys(('title_column', 'category_column'), '')
+    kinds = dict(min_rating=0., min_history=0) | dict.fromkeys(('title_column', 'category_column'), '')
     out = {}
     for pair in pairs:
         key, eq, value = (x.strip() for x in pair.partition('='))
@@ -282,8 +282,9 @@ def read_settings(
         default = kinds.get(key, known[key])
         try:
             if value.lower() == 'none': out[key] = None
+            elif key == 'categories' and ',' not in value: out[key] = value                   # a column's name, or one category
             elif isinstance(default, bool): out[key] = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}[value.lower()]
-            elif isinstance(default, (tuple, list)): out[key] = tuple(type(default[0])(v) if default else v.strip() for v in value.split(',') if v.strip())
+            elif isinstance(default, (tuple, list)) or key == 'categories': out[key] = tuple(type(default[0])(v) if default else v.strip() for v in value.split(',') if v.strip())
             else: out[key] = type(default)(value) if default is not None else value
         except (KeyError, ValueError): raise InputError(f"{key}={value!r} cannot be read; it takes something like {default!r}") from None
     return out
