@@ -292,7 +292,7 @@ def to_html(
                    f'<p class=note>{html.escape(note(own))}</p>')
     return Markup('\n'.join(out))
 
-# %% ../nbs/41a_results.ipynb #3ef7fff0
+# %% ../nbs/41a_results.ipynb #f797d372
 _TEX = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}', '±': r'$\pm$', '–': '--', '↑': r'$\uparrow$', '↓': r'$\downarrow$',
     '†': r'$^{\dagger}$', '‡': r'$^{\ddagger}$'} | {c: f'\\{c}' for c in '&%$#_{}'}
 
@@ -303,7 +303,7 @@ def to_latex(
     digits:int=4,        # decimals
     name:str='results',  # begins the labels: tab:NAME-DATA
 ) -> str:                # one table* environment for each data set and model
-    "The tables in LaTeX, for a document that loads booktabs."
+    "The tables in LaTeX, for a document that loads booktabs and graphicx."
     def text(c):
         v = {1: rf'\textbf{{{tex(c.value)}}}', 2: rf'\underline{{{tex(c.value)}}}'}.get(c.place, tex(c.value))
         return v + tex(c.mark) + (rf'\,{{\tiny {tex(c.half)}}}' if c.half else '')
@@ -317,8 +317,8 @@ def to_latex(
         says = note(own, paper='in small type below ours')
         out.append('\n'.join([r'\begin{table*}[t]', r'\centering\scriptsize\setlength{\tabcolsep}{3pt}', rf'\caption{{{tex(f"{heading}. {says}" if heading else says)}}}',
             rf'\label{{tab:{name}-{slug}}}',
-            rf"\begin{{tabular}}{{l{'r'*len(metrics)}}}", r'\toprule', ' & '.join(['Method', *(tex(f'{m} {arrow(m)}'.strip()) for m in metrics)]) + r' \\',
-            r'\midrule', *rows, r'\bottomrule', r'\end{tabular}', r'\end{table*}', '']))
+            r'\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%', rf"\begin{{tabular}}{{l{'r'*len(metrics)}}}", r'\toprule', ' & '.join(['Method', *(tex(f'{m} {arrow(m)}'.strip()) for m in metrics)]) + r' \\',
+            r'\midrule', *rows, r'\bottomrule', r'\end{tabular}}', r'\end{table*}', '']))
     return '\n'.join(out)
 
 # %% ../nbs/41a_results.ipynb #76ff74a9
