@@ -57,9 +57,10 @@ PRESETS = {
 TINY = dict(template='bare', lora=False, hidden=128, title_epochs=3, title_lr=3e-3, title_batch=16, sft_epochs=8, sft_lr=1e-3, sft_batch=32,
             round_sft_lr=3e-5, dpo_lr=3e-5, round_sft_batch=64, dpo_batch=64, warmup_steps=0)
 
-# %% ../nbs/33_recipes.ipynb #7628ec2c
+# %% ../nbs/33_recipes.ipynb #23a5e7cb
 _chosen = {
     'demo': {'dpo-rn': dict(dpo_lr=1e-05, beta=1.0), 'dmpo': dict(dpo_lr=1e-05, beta=1.0), 'sdpo': dict(dpo_lr=1e-05, beta=1.0), 'rosepo': dict(dpo_lr=1e-05, beta=1.0), 'sprec': dict(dpo_lr=3e-05, beta=1.0), 'sprec-stable': dict(dpo_lr=3e-05)},
+    'small': {n: dict(dpo_lr=3e-05) for n in ('dpo-rn', 'dmpo', 'sdpo', 'rosepo')} | {'sprec': dict(dpo_lr=1e-04), 'sprec-stable': dict(dpo_lr=3e-04)},
 }
 ABLATIONS = ('sprec-nosft', 'sprec-nodpo', 'sprec-rn')  # they take SPRec's values
 TUNED = {preset: own | {n: own['sprec'] for n in ABLATIONS} for preset, own in _chosen.items()} # preset -> recipe -> what validation chose
