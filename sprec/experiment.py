@@ -450,7 +450,7 @@ def run(
             else: path = [first['sft'], *_rounds(out, name, rec, split, plays[name], settings, seed, watched)]
             rows += [base | dict(method=name) | x for x in path]
             shown = _write(out, rows, kept)
-            if len(path) > 1: say(f"{report.label(name)}: {plays[name].rounds} rounds, ORRatio@1 {path[0]['ORRatio@1']:.3f} to {path[-1]['ORRatio@1']:.3f}, {sum(v for x in path[1:] for k, v in x.items() if k.startswith('seconds')):.0f} s")
+            if len(path) > 1: say(f"{report.label(name)}: {plays[name].rounds} round{'s'*(plays[name].rounds > 1)}, ORRatio@1 {path[0]['ORRatio@1']:.3f} to {path[-1]['ORRatio@1']:.3f}, {sum(v for x in path[1:] for k, v in x.items() if k.startswith('seconds')):.0f} s")
             elif name != 'bigrec': say(f"{report.label(name)}: ORRatio@1 {path[0]['ORRatio@1']:.3f}, HR@5 {path[0]['HR@5']:.3f}" + (f", alpha {path[0]['alpha']:g}" if 'alpha' in path[0] else ''))
         write_report(out, shown, split, config)
     return shown
