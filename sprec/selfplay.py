@@ -28,7 +28,7 @@ from .sft import sft, sft_rows
 # which way a validation metric is better, by its name before the @
 BETTER = dict(HR=1, NDCG=1, DivRatio=1, Coverage=1, Valid=1, Entropy=1, ORRatio=-1, MGU=-1, DGU=-1, Gini=-1, Calibration=-1, KL=-1, TV=-1, loss=-1)
 
-# %% ../nbs/24_selfplay.ipynb #f70d30c7
+# %% ../nbs/24_selfplay.ipynb #9cfd69e0
 @dataclass(frozen=True)
 class Play:
     "The settings of self-play; one value per line, each with its source."
@@ -90,7 +90,9 @@ class Play:
         if rows % size: raise InputError(f"micro_batch is {self.micro_batch}, which does not divide {name}={rows}; choose a divisor of it")
         return dict(batch_size=size, grad_accum=rows//size, bf16=self.bf16, gradient_checkpointing=self.gradient_checkpointing)
 
-FITTING = ('micro_batch', 'gradient_checkpointing') # what fits a step into memory; may differ when a run goes on
+# %% ../nbs/24_selfplay.ipynb #4c805a77
+# what fits a step into memory; may differ when a run goes on
+FITTING = ('micro_batch', 'gradient_checkpointing')
 
 # %% ../nbs/24_selfplay.ipynb #14cfec2b
 def seed_for(
