@@ -20,13 +20,14 @@ from .trie import Blocks, Trie, build_trie, child_table, left_below, load_trie, 
 
 _all_ = ['Blocks', 'Trie', 'build_trie', 'child_table', 'trie_blocks'] # the catalogue's side of decoding can be imported from here as well
 
-# %% ../nbs/16_decode.ipynb #ffb7a7a8
+# %% ../nbs/16_decode.ipynb #34bf6ef6
 def _in_common(prompts): # tokens that all prompts begin with and that are worth reading once; 0 if not
     width = min(map(len, prompts)) - 1                               # the last token of each prompt is its own
     same = (np.array([p[:width] for p in prompts]) == prompts[0][:width]).all(0)
     n = int(np.logical_and.accumulate(same).sum())
     return n if n >= 16 and n*(len(prompts) - 1) >= 256 else 0
 
+# %% ../nbs/16_decode.ipynb #a1b968b0
 class Prefix:
     "B prompts that a model has read, and the tokens written after them."
     def __init__(self,

@@ -28,7 +28,26 @@ from .sft import sft, sft_rows
 # which way a validation metric is better, by its name before the @
 BETTER = dict(HR=1, NDCG=1, DivRatio=1, Coverage=1, Valid=1, Entropy=1, ORRatio=-1, MGU=-1, DGU=-1, Gini=-1, Calibration=-1, KL=-1, TV=-1, loss=-1)
 
-# %% ../nbs/24_selfplay.ipynb #9cfd69e0
+# %% ../nbs/24_selfplay.ipynb #39082c56
+def _refuse(play): # settings that cannot be, before any work
+    for name, allowed in dict(negatives=('own', 'random', 'popular', 'semantic'), decoding=('greedy', 'sample', 'beams'), equal=('drop', 'next', 'random'),
+                              generate=('before_sft', 'after_sft'), reference=('after_sft', 'round_start'), loss=tuple(losses.LOSSES), smoothing_by=('constant', 'scores')).items():
+        if getattr(play, name) not in allowed: raise InputError(f"{name} is {getattr(play, name)!r}; choose one of {', '.join(allowed)}")
+    for name in ('rounds', 'cases_per_round', 'n_negatives', 'round_sft_batch', 'dpo_batch', 'round_epochs', 'similar', 'patience', 'beams_per_negative', 'micro_batch'):
+        least = 0 if name in ('rounds', 'beams_per_negative', 'micro_batch') else 1
+        if getattr(play, name) < least: raise InputError(f"{name} is {getattr(play, name)}; it must be at least {least}")
+    for name in ('beta', 'temperature'):
+        if not 0 < getattr(play, name) < math.inf: raise InputError(f"{name} is {getattr(play, name)}; it must be above 0")
+    for name in ('round_sft_lr', 'dpo_lr', 'popular_power', 'warmup_steps'):
+        if not 0 <= getattr(play, name) < math.inf: raise InputError(f"{name} is {getattr(play, name)}; it must be 0 or more")
+    for name in ('random_ratio', 'smoothing'):
+        if not 0 <= getattr(play, name) <= 1: raise InputError(f"{name} is {getattr(play, name)}; a share is from 0 to 1")
+    if play.stop_on and (name := play.stop_on.partition('@')[0]) not in BETTER:
+        raise InputError(f"stop_on is {play.stop_on!r}; choose a metric that has a better and a worse, such as NDCG@5: {', '.join(BETTER)}{nearest(name, BETTER)}")
+    if play.rounds and not (play.sft or play.dpo): raise InputError("a round without SFT and without DPO does nothing; switch one of them on")
+    for name in ('round_sft_batch', 'dpo_batch'): play.at_once(name)
+
+# %% ../nbs/24_selfplay.ipynb #06642b95
 @dataclass(frozen=True)
 class Play:
     "The settings of self-play; one value per line, each with its source."
@@ -66,23 +85,7 @@ class Play:
     stop_on:str=''             # validation metric that chooses the round, such as 'NDCG@5'; '' keeps the last one (code)
     patience:int=1             # with stop_on: rounds without a better value before self-play stops
 
-    def __post_init__(self):
-        for name, allowed in dict(negatives=('own', 'random', 'popular', 'semantic'), decoding=('greedy', 'sample', 'beams'), equal=('drop', 'next', 'random'),
-                                  generate=('before_sft', 'after_sft'), reference=('after_sft', 'round_start'), loss=tuple(losses.LOSSES), smoothing_by=('constant', 'scores')).items():
-            if getattr(self, name) not in allowed: raise InputError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
-        for name in ('rounds', 'cases_per_round', 'n_negatives', 'round_sft_batch', 'dpo_batch', 'round_epochs', 'similar', 'patience', 'beams_per_negative', 'micro_batch'):
-            least = 0 if name in ('rounds', 'beams_per_negative', 'micro_batch') else 1
-            if getattr(self, name) < least: raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        for name in ('beta', 'temperature'):
-            if not 0 < getattr(self, name) < math.inf: raise InputError(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ('round_sft_lr', 'dpo_lr', 'popular_power', 'warmup_steps'):
-            if not 0 <= getattr(self, name) < math.inf: raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more")
-        for name in ('random_ratio', 'smoothing'):
-            if not 0 <= getattr(self, name) <= 1: raise InputError(f"{name} is {getattr(self, name)}; a share is from 0 to 1")
-        if self.stop_on and (name := self.stop_on.partition('@')[0]) not in BETTER:
-            raise InputError(f"stop_on is {self.stop_on!r}; choose a metric that has a better and a worse, such as NDCG@5: {', '.join(BETTER)}{nearest(name, BETTER)}")
-        if self.rounds and not (self.sft or self.dpo): raise InputError("a round without SFT and without DPO does nothing; switch one of them on")
-        for name in ('round_sft_batch', 'dpo_batch'): self.at_once(name)
+    def __post_init__(self): _refuse(self)
 
     def at_once(self, name:str) -> dict: # of a batch such as 'dpo_batch'
         "How a step of so many rows goes through the device: batch_size, grad_accum and what else fits it into memory."
