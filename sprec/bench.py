@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FIELDS', 'FASTER', 'SLOWER', 'BENCHES', 'clock', 'timed', 'fresh', 'peak_memory', 'Unequal', 'largest_difference',
-           'must_agree', 'hardware', 'row', 'versus', 'ratio_of', 'to_table', 'to_text', 'ratio_figure', 'find_bench',
-           'run', 'measured', 'unmeasured', 'cost_model', 'growth_figure']
+           'must_agree', 'row', 'versus', 'ratio_of', 'to_table', 'to_text', 'ratio_figure', 'find_bench', 'run',
+           'measured', 'unmeasured', 'cost_model', 'growth_figure']
 
 # %% ../nbs/46_speed.ipynb #2bd8823b
 import gc
@@ -133,15 +133,6 @@ FIELDS = ('bench', 'part', 'shape',                                # which compa
           'target', 'equal', 'peer', 'note',                       # the ratio promised; what was compared; with what; what else to know
           'peak_gb', 'repeats', 'threads', 'hardware', 'versions', 'commit')
 
-def hardware() -> str:
-    "The processor and its cores, and the GPU where there is one."
-    name = platform.processor() or platform.machine()
-    try: name = next(l.partition(':')[2].strip() for l in Path('/proc/cpuinfo').read_text().splitlines() if l.startswith('model name'))
-    except (OSError, StopIteration): pass
-    torch = sys.modules.get('torch')
-    gpu = torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else ''
-    return f"{gpu + ', ' if gpu else ''}{name}, {os.cpu_count()} cores"
-
 # %% ../nbs/46_speed.ipynb #fc92ff80
 def row(
     bench:str, part:str,   # which comparison
@@ -151,7 +142,7 @@ def row(
     **fields,              # of `FIELDS`, or more
 ) -> dict:
     "A flat record of one measurement, with where it was made."
-    from sprec.experiment import provenance                       # loads the training libraries: not before the measuring is done
+    from sprec.experiment import hardware, provenance             # loads the training libraries: not before the measuring is done
     import torch
     made = provenance()
     out = dict.fromkeys(FIELDS) | dict(bench=bench, part=part, shape=shape) | fields
