@@ -13,7 +13,6 @@ import importlib
 import importlib.util
 import inspect
 import json
-import os
 import platform
 import statistics
 import subprocess
