@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['GENRES_100K', 'FORMATS', 'tidy', 'decode', 'letters', 'Log', 'seconds', 'file_hashes', 'read_movielens',
-           'separator_of', 'names_in', 'other_separator', 'read_recbole', 'read_text_table', 'is_table', 'as_frame',
-           'read_table', 'detect']
+           'separator_of', 'names_in', 'other_separator', 'read_recbole', 'read_text_table', 'is_table',
+           'is_text_or_parquet', 'as_frame', 'read_table', 'detect']
 
 # %% ../nbs/10a_tables.ipynb #63ba0edb
 import ast
@@ -481,6 +481,12 @@ def is_table(
 ) -> bool:      # whether it is a table in memory and no path
     "Whether something is a table in memory."
     return not isinstance(source, (str, Path)) and not hasattr(source, '__fspath__')
+
+def is_text_or_parquet(
+    path,
+) -> bool:      # whether `read_table` reads it
+    "Whether the name of a file is that of a table."
+    return Path(path).name.lower().removesuffix('.gz').endswith(_KINDS)
 
 def as_frame(
     source,            # a table of pandas, polars, pyarrow or datasets, a list of records, or a dict of columns
