@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from . import records, tables
 from .data import Catalog, InputError, Split, draw, load_split, make_split, membership, nearest, unique_titles
-from .download import ORIGINS, get
+from .download import ORIGINS, get, spoilt
 from .instructions import split_instructions
 from .tables import Log, tidy
 
@@ -90,9 +90,12 @@ def missing_files(
     root = data_root() if root is None else Path(root)
     return [f for f in SOURCES[name]['files'].values() if not (root/f).is_file()]
 
+def _spoilt(name, root): return (f for f in SOURCES[name]['files'].values() if spoilt(root/f)) # files that are not as they came
+
 def _need(name, root, download=False, say=print): # the paths of all files, fetched if they may be, or one sentence on how to get the first that is missing
-    if name in ORIGINS and download and missing_files(name, root): get(name, root, say=say)
+    if name in ORIGINS and download and (missing_files(name, root) or any(_spoilt(name, root))): get(name, root, say=say)
     gone, files = missing_files(name, root), SOURCES[name]['files']
+    if not gone and (bad := next(_spoilt(name, root), None)): raise InputError(f"{root/bad} cannot be used: {spoilt(root/bad)}; load_data with download=True fetches it again")
     if not gone: return {k: root/f for k, f in files.items()}
     more = f" (and {len(gone)-1} more)" if len(gone) > 1 else ''
     unset = '' if os.environ.get('SPREC_DATA') else '; SPREC_DATA, which can name another folder, is not set'
