@@ -60,7 +60,9 @@ def _flaw(path, name, md5=None, sha256=None, size=None, deep=False): # why this 
     return '' if md5 or sha256 or not deep else _damage(path, suffix)
 
 # %% ../nbs/10d_download.ipynb #e17f1001
-def _note(path): return path.with_name(path.name + '.sha256') # where the hash of a file that came is kept
+def _beside(path, ending): return path.with_name(path.name + ending) # films.zip -> films.zip.partial
+
+def _note(path): return _beside(path, '.sha256') # where the hash of a file that came is kept
 
 def vouch(
     path,            # a file that was just checked
@@ -88,8 +90,6 @@ def spoilt(
 # %% ../nbs/10d_download.ipynb #571c0240
 class _Again(Exception): pass # failed, and another try may go better
 class _Never(Exception): pass # failed, and this address will not do
-
-def _beside(path, ending): return path.with_name(path.name + ending) # films.zip -> films.zip.partial
 
 def _version(headers): # what tells two versions of a file apart: a strong ETag, else a date
     tag = headers.get('ETag', '')
