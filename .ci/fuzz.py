@@ -27,12 +27,12 @@ RATED = [(u, i, r, 838985046 + 100*u + 7*n) for u in (1, 2) for n, (i, r) in enu
 FLAGS = ['|'.join('1' if k == g else '0' for k in range(19)) for g in (1, 5, 8)]
 INTER = b'user_id:token\titem_id:token\trating:float\ttimestamp:float\n' + _films('\t', RATED)
 TABLE = ('user,item,timestamp,title,categories,rating\nann,i1,2024-01-01 10:00:00,"Tea, green","[\'tea\', \'green\']",5\nann,i2,1704100000.5,Salt &amp; Pepper,spice|hot,4\n'
-         'bob,i1,2024-01-02T00:00:00.25Z,Cr\xe8me,tea,\nbob,i3,2024-01-03,"The ""Best""","a, b",1\n')
+         'ann,i1,1704100001.25,x,,\nann,i2,2024-01-04,,,\nbob,i1,2024-01-02T00:00:00.25Z,Cr\xe8me,tea,\nbob,i3,2024-01-03,"The ""Best""","a, b",1\n')
 
 def _json(*rows): return '\n'.join(json.dumps(r) for r in rows).encode()
 def _literal(*rows): return '\n'.join(map(repr, rows)).encode()
 SHELF = dict(user_id='u1', book_id='7', is_read=True, rating=5, date_added='Thu Aug 17 15:15:28 -0700 2017', read_at='', started_at='')
-TAKEN = [dict(reviewerID='A1', asin='0005119367', overall=5.0, unixReviewTime=1400000000, helpful=[0, 0]), dict(reviewerID='A1', asin='B01', overall=3.0, unixReviewTime=1158019200)]
+TAKEN = [dict(reviewerID='A1', asin='0005119367', overall=5.0, unixReviewTime=1400000000, helpful=[0, 0]), *(dict(reviewerID='A1', asin='B01', overall=3.0, unixReviewTime=t) for t in (1158019200, 1158105600, 1158192000))]
 ASKED = [dict(instruction='', input='The user has read: "Plain", "A "Great" Book", "Yes", "No", what next?', output='"D\xe9j\xe0 lu"\n'),
          dict(instruction='', input='You read: "Tom &amp; Jerry", "Plain"', output='"Yes", "No"')]
 
@@ -43,26 +43,26 @@ TARGETS = { # name: [(role, file name, seeds)]
     'movielens-100k': [('ratings', 'u.data', [_films('\t', RATED)]), ('movies', 'u.item', ['\n'.join(f'{i}|T|{i} (1995)|01-Jan-1995||http://x|{f}' for i, f in zip((1, 2, 7), FLAGS)).encode()])],
     'recbole': [('inter', 'r.inter', [INTER]), ('item', 'r.item', [b'item_id:token\tmovie_title:token_seq\tclass:token_seq\n1\tToy Story\tAnimation Comedy\n2\tBond "No"\t\n7\tSeven\t["Film Noir"]\n'])],
     'recbole-parts': [('inter', 'r.train.inter', [INTER]), ('inter', 'r.test.inter', [INTER.replace(b':token', b'')]), ('item', 'r.item', [b'item_id:token\tname:token\n1\tA\n2\tB\n7\tC\n'])],
-    'table': [('table', 't.csv', [TABLE.encode(), TABLE.encode('cp1252'), TABLE.replace(',', '\t').encode()])],
+    'table': [('table', 't.csv', [TABLE.encode(), TABLE.encode('cp1252'), TABLE.replace(', ', '. ').encode()])],
     'table-sep': [('table', 't.txt', [TABLE.replace(',', '::').encode(), TABLE.replace(',', '::').encode('cp1252')])],
     'table-gbk': [('table', 't.csv', [TABLE.replace('\xe8', '\u9738').encode('gbk')])],
-    'steam': [('reviews', 'steam_reviews.json', [b"{u'username': u'ann', u'product_id': u'1', u'recommend': True, u'date': u'2014-02-03'}\n" + _literal(dict(username='ann', product_id='2', date='2014-02-04'))]),
+    'steam': [('reviews', 'steam_reviews.json', [b"{u'username': u'ann', u'product_id': u'1', u'recommend': True, u'date': u'2014-02-03'}\n" + _literal(*(dict(username='ann', product_id=k, date=f'2014-02-0{d}') for d, k in enumerate('2112', 4)))]),
               ('games', 'steam_games.json', [_literal(dict(id='1', title='Rock &amp; Roll', app_name='Rock', genres=['Indie'], tags=['Indie', 'Music']), dict(id=2, app_name="It's", tags=[]))])],
-    'goodreads': [('interactions', 'goodreads_interactions_x.json', [_json(SHELF, SHELF | dict(book_id='8', read_at='Fri Mar 06 01:10:00 +0530 2015', rating=0))]),
+    'goodreads': [('interactions', 'goodreads_interactions_x.json', [_json(SHELF, SHELF | dict(book_id='8', read_at='Fri Mar 06 01:10:00 +0530 2015', rating=0), SHELF | dict(book_id='8'), SHELF)]),
                   ('books', 'goodreads_books_x.json', [_json(dict(book_id='7', title='It (Horror, #1)', title_without_series='It'), dict(book_id='8', title='', title_without_series='Odd'))]),
                   ('genres', 'goodreads_book_genres_initial.json', [_json(dict(book_id='7', genres={'fiction': 3, 'fantasy, paranormal': 90}))])],
     'amazon-2014': [('reviews', 'reviews_X_5.json', [_json(*TAKEN)]), ('meta', 'meta_X.json', [_literal(dict(asin='0005119367', title='T &quot;B&quot;', categories=[['CDs & Vinyl', 'Pop']]), dict(asin='B01', title="It's", categories=[['CDs']]))])],
-    'amazon-2018': [('reviews', 'X.csv', [b'A1,0005119367,5.0,1400000000\nA1,B01,4.0,1158019200\n']), ('meta', 'meta_X.json', [_json(dict(asin='0005119367', title='<span>x</span>', category=['CDs &amp; Vinyl', '</span></span>']), dict(asin='B01', title='B', category=['CDs']))])],
+    'amazon-2018': [('reviews', 'X.csv', [b'A1,0005119367,5.0,1400000000\nA1,B01,4.0,1158019200\nA1,B01,4.0,1158105600\nA1,0005119367,1.0,1158192000\n']), ('meta', 'meta_X.json', [_json(dict(asin='0005119367', title='A', category=['CDs &amp; Vinyl', '</span></span>']), dict(asin='B01', title='B', category=['CDs']), dict(asin='B02', title='<span>x</span>'))])],
     'instructions': [(r, f'{r}.json', [json.dumps(ASKED).encode(), json.dumps(ASKED, ensure_ascii=False).encode()]) for r in ('train', 'valid', 'test')] +
                     [('titles', 'id2name.json', [b'{"1": "Plain", "2": "Yes\\", \\"No", "3": "Unread"}']), ('genres', 'name2genre.json', [b'{"Plain": ["drama", "new"], "Unread": "a|b"}']), ('selected', 'genre_dict.json', [b'{"drama": 0}'])],
     'rows': [('rows', 'rows.jsonl', [_json(dict(data='toy', model='tiny', seed=0, method='sft', round=0, **{'HR@5': .1, 'NDCG@5': .05}), dict(data='toy', model='tiny', seed=0, method='sprec', round=1, **{'HR@5': None}))])],
-    'settings': [('settings', 'settings.txt', [b'sep=;; user=uid', b'["sep=;", "ratios=7,1,2"]', b'min_rating=4; categories=a, b; taken_only=yes'])],
+    'settings': [('settings', 'settings.txt', [b'sep=::; user=uid', b'["sep=;", "ratios=7,1,2"]', b'min_rating=4; categories=a, b; taken_only=yes'])],
 }
 
 def use(name, files): # run the readers of a target on its files
     from sprec.sources import READERS, read_settings, split_log
     from sprec.instructions import split_instructions
-    few = dict(n_train=None, history=2, min_history=1, min_length=2)
+    few = dict(n_train=None, history=2, min_history=1, min_length=2, ratios=(1, 1, 1))
     roles = {}
     for role, path in files: roles.setdefault(role, []).append(path)
     roles = {r: ps if len(ps) > 1 else ps[0] for r, ps in roles.items()}
