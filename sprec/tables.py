@@ -9,7 +9,6 @@ __all__ = ['GENRES_100K', 'FORMATS', 'tidy', 'decode', 'letters', 'Log', 'second
 
 # %% ../nbs/10a_tables.ipynb #63ba0edb
 import ast
-import codecs
 import gzip
 import hashlib
 import html
@@ -25,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-from .data import InputError, nearest
+from .data import InputError
 
 # %% ../nbs/10a_tables.ipynb #5d005bce
 _WINDOWS = {k: bytes([k]).decode('cp1252') for k in range(128, 160) if k not in (0x81, 0x8d, 0x8f, 0x90, 0x9d)} # what cp1252 has where latin-1 has control characters
@@ -130,7 +129,19 @@ def _parse(source, sep, names, types, skip=0, block=8<<20): # a table of those c
 def _open(path, data=None): # a file, or its bytes where they had to be written anew
     return io.BytesIO(data) if data is not None else (gzip.open if path.name.endswith('.gz') else open)(path, 'rb')
 
+_BOMB = 200, 64 << 20 # unpacked bytes for each packed one, and how many before anybody asks
+
+def _guard(path): # refuse a packed file that unpacks to far more than any log does, before it fills the memory
+    if not str(path).endswith('.gz'): return
+    try:
+        most = max(_BOMB[1], _BOMB[0]*path.stat().st_size)
+        with gzip.open(path) as f:
+            while size := len(f.read(1 << 20)):
+                if (most := most - size) < 0: raise InputError(f"{path.name} unpacks to more than {_BOMB[0]} times its size, which no log does; if this one does, unpack it yourself")
+    except (EOFError, OSError, zlib.error) as e: raise _unreadable(path, e) from None
+
 def _transcoded(path, encoding): # the bytes of a file as UTF-8, or None where nobody named another encoding
+    _guard(path)
     if not encoding: return None
     try:
         with _open(path) as f: return decode(f.read(), encoding, path.name)[0].encode('utf-8', 'replace')
@@ -240,6 +251,7 @@ def _nothing(path, bad):
 
 # %% ../nbs/10a_tables.ipynb #469f3cf1
 def _read(path): # all bytes of a file, unpacked
+    _guard(path)
     try:
         with _open(path) as f: return f.read()
     except (EOFError, OSError, zlib.error) as e: raise _unreadable(path, e) from None
@@ -452,6 +464,7 @@ def read_text_table(
     encoding:str=None,  # UTF-8, and cp1252 for cells that are not, if None
 ) -> tuple:             # (DataFrame of text, {encoding, cells_mended})
     "Read a table as text, empty where nothing is written."
+    _guard(path)
     if encoding is None and len(sep) == 1:
         try: return _frame(path, path.name, sep, sep), dict(encoding='utf-8')
         except UnicodeDecodeError: pass
