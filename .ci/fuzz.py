@@ -170,7 +170,7 @@ def main():
     ap.add_argument('--target', nargs='*', default=list(TARGETS), choices=list(TARGETS))
     ap.add_argument('--seconds', type=float, default=60, help='for each target')
     ap.add_argument('--seed', type=int, default=0)
-    ap.add_argument('--out', default='fuzz')
+    ap.add_argument('--out', default='runs/fuzz', help='where findings are kept')
     ap.add_argument('--plain', action='store_true', help='do not use atheris')
     ap.add_argument('--worker', help=argparse.SUPPRESS)
     a = ap.parse_args()
