@@ -10,7 +10,6 @@ __all__ = ['GAMMAS', 'peel', 'read_titles', 'ngram_hashes', 'NgramEncoder', 'sma
 # %% ../nbs/17_ground.ipynb #39051f95
 import hashlib
 import json
-import os
 import unicodedata
 import uuid
 import warnings
@@ -24,6 +23,7 @@ from tqdm import tqdm
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import cached_file
 from .data import Cases, Catalog, InputError, Recs
+from .files import publish
 from .decode import by_length
 from .tree import unwrap
 
@@ -241,7 +241,7 @@ def embed(
     vectors, part = run(), folder/f'{file.name}.{uuid.uuid4().hex[:8]}.partial'
     try:
         save_file(dict(vectors=vectors), part, dict(sha256=hashlib.sha256(vectors.tobytes()).hexdigest()))
-        os.replace(part, file)
+        publish(part, file)
     except (OSError, SafetensorError) as e: raise refuse(e) from None
     finally: part.unlink(missing_ok=True)
     return vectors

@@ -9,6 +9,7 @@ __all__ = ['READERS', 'read_literal', 'read_records', 'read_steam', 'read_goodre
 import ast
 import csv
 import gzip
+import html
 import io
 import json
 import re
@@ -22,7 +23,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 from .data import InputError
-from .tables import Log, file_hashes, seconds, tidy
+from .tables import Log, decode, file_hashes, seconds, tidy
 
 # %% ../nbs/10b_records.ipynb #0711d3ce
 _strings = re.compile(r"""((?:[^'"\\]*+'[^'"\\]*+')*+[^'"\\]*+)"""                                        # plain strings and what is between
@@ -90,7 +91,7 @@ def _lines(path): # bytes, line by line, None for one that is too long to be a r
     with open(path, 'rb') as raw, tqdm(total=path.stat().st_size, desc=path.name, unit='B', unit_scale=True, delay=3, leave=False) as bar:
         file = io.BufferedReader(gzip.GzipFile(fileobj=raw), 2**17) if raw.peek(2)[:2] == b'\x1f\x8b' else raw
         start = file.peek(3)[:3]
-        if start[:2] in (b'\xff\xfe', b'\xfe\xff'): raise InputError(f"{path.name} is UTF-16; save it as UTF-8")
+        if start[:2] in (b'\xff\xfe', b'\xfe\xff'): raise InputError(f"{path.name} is UTF-16, whose lines cannot be told; save it as UTF-8")
         if start == b'\xef\xbb\xbf': file.read(3)
         n = 0
         while line := file.readline(_longest):
@@ -100,27 +101,29 @@ def _lines(path): # bytes, line by line, None for one that is too long to be a r
             if (n := n + 1) % 4096 == 0: bar.update(raw.tell() - bar.n)
             yield line
 
-def _text_line(raw): # (text, whether it had to be read as latin-1)
-    try: return raw.decode().strip(), False
-    except UnicodeDecodeError: return raw.decode('latin-1').strip(), True
+def _text_line(raw, encoding=None): # (text, whether it is not what it was taken for)
+    try: return raw.decode(encoding or 'utf-8').strip(), False
+    except UnicodeDecodeError: return (raw.decode(encoding, 'replace') if encoding else decode(raw)[0]).strip(), True
+    except LookupError: return decode(raw, encoding)[0], False                  # says that there is no such encoding
 
 # %% ../nbs/10b_records.ipynb #8da58bea
 def read_records(
     path,         # lines of JSON, Python literals or, with `columns`, values separated by commas; perhaps gzipped
-    counts=None,  # a dict that is told: records, latin1 (lines), unreadable {reason: lines}
+    counts=None,  # a dict that is told: records, mended (lines), unreadable {reason: lines}
     columns=None, # names of the columns of a file without a header
+    encoding=None, # UTF-8, and cp1252 for texts that are not, if None
 ):                # one dict a line
     "Yield the records of a file, one a line; count the lines that hold none by reason."
     path, counts = Path(path), {} if counts is None else counts
-    counts.update(records=0, latin1=0, unreadable=Counter())
+    counts.update(records=0, mended=0, unreadable=Counter())
     parse, why, first = partial(_row, columns=columns) if columns else _record, counts['unreadable'], None
     if not path.is_file(): raise InputError(f"there is no file {path.name!r}; check the path")
     try:
         for raw in _lines(path):
             if raw is None: text, (record, reason) = '', (None, 'too deep or too long')
             else:
-                text, latin1 = _text_line(raw)
-                counts['latin1'] += latin1
+                text, odd = _text_line(raw, encoding)
+                counts['mended'] += odd
                 record, reason = parse(text)
             if reason is None:
                 counts['records'] += 1
@@ -151,9 +154,9 @@ def _text(value): # a field as text, '' where it holds nothing that can be a nam
     if isinstance(value, str): return value.strip()
     return str(value) if isinstance(value, float) or isinstance(value, int) and abs(value) < 2**64 else ''
 
-def _fields(path, names, counts, columns=None): # {field: _Texts} over all records of a file
+def _fields(path, names, counts, columns=None, encoding=None): # {field: _Texts} over all records of a file
     out, shown, gone = {n: _Texts() for n in names}, None, dict.fromkeys(names)
-    for record in read_records(path, counts, columns):
+    for record in read_records(path, counts, columns, encoding):
         shown = shown or record
         if gone: gone = {n: None for n in gone if n not in record}
         for n, c in out.items(): c.add(record.get(n))
@@ -177,9 +180,9 @@ def _names(value): # the texts in lists of lists, tidied, in order, once each
 def _title(*values): # the first that is more than blanks, as written
     return next((t for t in (v if isinstance(v, str) else _text(v) for v in values) if t.strip()), '')
 
-def _items(path, take, counts): # (the table of items, what became of the rows); take: record -> id, title, categories
+def _items(path, take, counts, encoding=None): # (the table of items, what became of the rows); take: record -> id, title, categories
     rows, tally = {}, Counter(rows=0)
-    for record in read_records(path, counts):
+    for record in read_records(path, counts, encoding=encoding):
         item, title, names = take(record)
         tally.update({'rows': 1, 'no id': not item, 'repeated id': item in rows, 'no title': not title, 'no category': not names})
         if item and (item not in rows or (title and not rows[item][0])): rows[item] = title, names
@@ -189,12 +192,15 @@ def _items(path, take, counts): # (the table of items, what became of the rows);
 
 def _notes(files, counts, **more): # lines for the manifest; counts: {role: what read_records told}
     why = {f'{role}: {reason}': n for role, c in counts.items() for reason, n in c['unreadable'].items()}
-    return dict(files=file_hashes(files.values()), unreadable=why, latin1_lines=sum(c['latin1'] for c in counts.values())) | more
+    odd = {files[role].name: c['mended'] for role, c in counts.items() if c['mended']}
+    remarks = [f"{name} holds {n:,} lines that are not in its encoding; their texts were read as cp1252 (Windows, western Europe), or have '\ufffd'; if that is wrong, name the encoding, such as encoding='cp1251'" for name, n in odd.items()]
+    return dict(files=file_hashes(files.values()), unreadable=why, lines_mended=sum(odd.values()), remarks=[*remarks, *more.pop('remarks', [])]) | more
 
 # %% ../nbs/10b_records.ipynb #34c871fb
 def read_steam(
     files,                 # dict with the paths `reviews` and `games`
     categories='tags',     # what players call a game, or 'genres', what its shop does
+    encoding:str=None,     # UTF-8, and cp1252 for texts that are not, if None
 ) -> Log:                  # times are days
     "Read the Steam reviews and catalogue of UCSD."
     if categories not in ('genres', 'tags'): raise InputError(f"categories is {categories!r}; Steam has 'genres' and 'tags'")
@@ -203,8 +209,8 @@ def read_steam(
         title = _title(game.get('app_name'), game.get('title'))
         used.update(titles_from_title=bool(title and not _title(game.get('app_name'))))
         return _text(game.get('id')), title, _names(game.get(categories))
-    f = _fields(files['reviews'], ('username', 'product_id', 'date'), counts['reviews'])
-    items, rows = _items(files['games'], take, counts['games'])
+    f = _fields(files['reviews'], ('username', 'product_id', 'date'), counts['reviews'], encoding=encoding)
+    items, rows = _items(files['games'], take, counts['games'], encoding)
     time = f['date'].spread(seconds(f['date'].texts()))
     return Log(_events(f['username'], f['product_id'], time), items,
                _notes(files, counts, item_rows=rows, no_date=int(np.isnan(time).sum()), clock='day', **used))
@@ -226,19 +232,20 @@ def read_goodreads(
     files,                # dict with the paths `interactions` and `books`, perhaps `genres`
     only_read:bool=False, # keep only books that are marked as read
     title:str='title',    # or 'title_without_series'; the other one stands in where it is missing
+    encoding:str=None,    # UTF-8, and cp1252 for texts that are not, if None
 ) -> Log:
     "Read the Goodreads interactions, books and genres of UCSD."
     if title not in ('title', 'title_without_series'): raise InputError(f"title is {title!r}; a book has 'title' and 'title_without_series'")
     if re.search(r'\.csv(\.gz)?$', files['interactions'].name, re.I): raise InputError(_no_times(files['interactions']))
     counts, genres = {role: {} for role in files}, {}
-    for record in read_records(files['genres'], counts['genres']) if 'genres' in files else ():
+    for record in read_records(files['genres'], counts['genres'], encoding=encoding) if 'genres' in files else ():
         votes = record.get('genres') if isinstance(record.get('genres'), dict) else {}
         genres[_text(record.get('book_id'))] = sorted(votes, key=lambda g: -votes[g] if isinstance(votes[g], (int, float)) else 0)
     def take(book):
         item = _text(book.get('book_id'))
         return item, _title(book.get(title), book.get('title'), book.get('title_without_series')), _names(genres.get(item))
-    items, rows = _items(files['books'], take, counts['books'])
-    f = _fields(files['interactions'], ('user_id', 'book_id', 'date_added', 'read_at', 'is_read', 'rating'), counts['interactions'])
+    items, rows = _items(files['books'], take, counts['books'], encoding)
+    f = _fields(files['interactions'], ('user_id', 'book_id', 'date_added', 'read_at', 'is_read', 'rating'), counts['interactions'], encoding=encoding)
     read_at, added = (f[k].spread(_goodreads_seconds(f[k].texts())) for k in ('read_at', 'date_added'))
     is_read = f['is_read'].spread(f['is_read'].texts().str.lower().isin(['true', '1']))
     rating = f['rating'].spread(pd.to_numeric(f['rating'].texts(), errors='coerce').astype(float).replace(0, np.nan))
@@ -247,22 +254,35 @@ def read_goodreads(
     if only_read: events = events[is_read].reset_index(drop=True)
     return Log(events, items, _notes(files, counts, item_rows=rows, time_from=came, not_read=int((~is_read).sum()), only_read=only_read))
 
+# %% ../nbs/10b_records.ipynb #e17c1001
+_tags = 'a|body|button|div|font|form|h[1-6]|head|html|iframe|img|input|li|link|meta|ol|option|p|script|select|span|style|table|tbody|td|th|tr|ul'
+_page = re.compile(rf'</?(?:{_tags})(?=[\s/>]|$)|<!--|<!doctype|\bgetTime\(\)|\bfunction\s*\(|^\s*(?:var|let|const)\s+\w+\s*=|\b(?:document|window)\.\w+\s*[=(]', re.I).search
+
+def _of_a_page(text): # whether a title or a category is HTML or script
+    return bool(('<' in text or '&lt;' in text or '(' in text or '=' in text) and _page(html.unescape(text)))
+
 # %% ../nbs/10b_records.ipynb #fd276887
 def read_amazon(
     files,         # dict with the paths `reviews` (records, or a csv of ratings) and `meta`
+    encoding:str=None, # UTF-8, and cp1252 for texts that are not, if None
 ) -> Log:          # times are days
     "Read the Amazon reviews or ratings of 2014 or 2018 with their metadata."
-    counts, notes = dict(reviews={}, meta={}), dict(clock='day')
+    counts, notes, page = dict(reviews={}, meta={}), dict(clock='day'), Counter()
     def take(product):
-        return _text(product.get('asin')), _title(product.get('title')), _names(product.get('categories') or product.get('category'))
-    items, rows = _items(files['meta'], take, counts['meta'])
+        title, names = _title(product.get('title')), _names(product.get('categories') or product.get('category'))
+        good = [n for n in names if not _of_a_page(n)]
+        page.update(titles=_of_a_page(title), categories=len(names) - len(good))
+        return _text(product.get('asin')), '' if _of_a_page(title) else title, good
+    items, rows = _items(files['meta'], take, counts['meta'], encoding)
+    notes['pieces_of_a_page'] = dict(page)
+    if page.total(): notes['remarks'] = [f"{files['meta'].name}: {page['titles']:,} titles and {page['categories']:,} categories are pieces of a web page (HTML or script); they count as none"]
     if re.search(r'\.csv(\.gz)?$', files['reviews'].name, re.I):
-        f = _fields(files['reviews'], ('user', 'item', 'rating', 'time'), counts['reviews'], columns=('user', 'item', 'rating', 'time'))
+        f = _fields(files['reviews'], ('user', 'item', 'rating', 'time'), counts['reviews'], columns=('user', 'item', 'rating', 'time'), encoding=encoding)
         known = set(items.item)
         swapped = len(f['user'].seen.keys() & known) > len(f['item'].seen.keys() & known)
         user, item, rating, time = (f[k] for k in (('item', 'user') if swapped else ('user', 'item')) + ('rating', 'time'))
         notes['columns'] = 'item, user, rating, time' if swapped else 'user, item, rating, time'
-    else: user, item, rating, time = _fields(files['reviews'], ('reviewerID', 'asin', 'overall', 'unixReviewTime'), counts['reviews']).values()
+    else: user, item, rating, time = _fields(files['reviews'], ('reviewerID', 'asin', 'overall', 'unixReviewTime'), counts['reviews'], encoding=encoding).values()
     rating = rating.spread(pd.to_numeric(rating.texts(), errors='coerce').astype(float))
     return Log(_events(user, item, time.spread(seconds(time.texts())), rating=rating), items, _notes(files, counts, item_rows=rows, **notes))
 

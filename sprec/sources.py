@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['NO_CATEGORY', 'EXCLUDE', 'SOURCES', 'READERS', 'whence', 'data_root', 'missing_files', 'usable', 'name_items',
-           'split_log', 'settings_of', 'load_data', 'fewer', 'read_settings', 'head_share', 'manifest_table']
+           'split_log', 'settings_of', 'load_data', 'fewer', 'pack', 'unpack', 'read_settings', 'head_share',
+           'manifest_table']
 
 # %% ../nbs/11_sources.ipynb #971e4b63
 import inspect
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ import numpy as np
 import pandas as pd
 from . import records, tables
 from .data import Catalog, InputError, Split, draw, load_split, make_split, membership, nearest, unique_titles
-from .download import ORIGINS, get
+from .download import ORIGINS, get, spoilt
 from .instructions import split_instructions
 from .tables import Log, tidy
 
@@ -88,9 +90,12 @@ def missing_files(
     root = data_root() if root is None else Path(root)
     return [f for f in SOURCES[name]['files'].values() if not (root/f).is_file()]
 
+def _spoilt(name, root): return (f for f in SOURCES[name]['files'].values() if spoilt(root/f)) # files that are not as they came
+
 def _need(name, root, download=False, say=print): # the paths of all files, fetched if they may be, or one sentence on how to get the first that is missing
-    if name in ORIGINS and download and missing_files(name, root): get(name, root, say=say)
+    if name in ORIGINS and download and (missing_files(name, root) or any(_spoilt(name, root))): get(name, root, say=say)
     gone, files = missing_files(name, root), SOURCES[name]['files']
+    if not gone and (bad := next(_spoilt(name, root), None)): raise InputError(f"{root/bad} cannot be used: {spoilt(root/bad)}; load_data with download=True fetches it again")
     if not gone: return {k: root/f for k, f in files.items()}
     more = f" (and {len(gone)-1} more)" if len(gone) > 1 else ''
     unset = '' if os.environ.get('SPREC_DATA') else '; SPREC_DATA, which can name another folder, is not set'
@@ -160,7 +165,7 @@ def split_log(
     same_title:str='apart',   # items that share a title: apart or merge
     no_category=(),           # names that mean no category
     max_title:int=300,        # characters; longer titles are cut
-    **protocol,               # see `make_split`: history, ratios, split_by, repeats, min_user, categories, seed, ...
+    **protocol,               # see `make_split`: history, ratios, split_by, ties, repeats, min_user, categories, seed, ...
 ) -> Split:
     "Name the items, sort out unusable rows and make the paper's split, counting everything."
     ids, at, catalog, notes = name_items(log.items, same_title, no_category, max_title)
@@ -169,13 +174,14 @@ def split_log(
         why = ', '.join(f"{t['before'] - t['after']:,} {t['filter']}" for t in steps) or 'there are none'
         raise InputError(f"none of the {len(log.events):,} rows can be used: {why}")
     rest = log.events if keep.all() else log.events[keep]
-    user, item, time = _codes(rest.user), at[item[keep]], rest.time.to_numpy().astype(np.int64)
+    user, item, time = _codes(rest.user), at[item[keep]], rest.time.to_numpy()
     lost = sum(log.notes.get('unreadable', {}).values())
     if lost: steps.insert(0, dict(filter='unreadable lines', before=len(keep) + lost, after=len(keep)))
     pairs = np.sort(user * len(catalog) + item)
     notes |= dict(rows_read=len(log.events), repeated_pairs=int((pairs[1:] == pairs[:-1]).sum()),
                   titles_tidied=notes['titles_tidied'] + log.notes.get('titles_tidied', 0), min_rating=min_rating, same_title=same_title)
-    return make_split(user, item, time, catalog, source, filters=steps, **protocol, **(log.notes | notes))
+    notes = {k: v for k, v in (log.notes | notes).items() if k != 'remarks' or v}
+    return make_split(user, item, time, catalog, source, filters=steps, **protocol, **notes)
 
 # %% ../nbs/11_sources.ipynb #0ee7f691
 READERS = dict(movielens=tables.read_movielens, recbole=tables.read_recbole, table=tables.read_table,
@@ -204,15 +210,21 @@ def _known(reader): # the settings that go with a format, by whatever name its f
     named = next((s['settings'] for s in SOURCES.values() if s['reader'] == reader != 'instructions'), {})
     return {k: v for k, v in named.items() if reader != 'amazon' or k != 'domain'}
 
+def _one_file(path): # the same for a file: a table, or one of several that belong together
+    if tables.is_text_or_parquet(path): return path.name, 'table', path, {}
+    found = tables.detect(path.parent, path.name) or records.detect(path.parent)
+    if found and any(path.name == p.name for v in found[1].values() for p in (v if isinstance(v, list) else [v])): return path.name, *found, _known(found[0])
+    raise InputError(f"{path.name} is neither a table (.csv, .tsv, .txt, .parquet) nor a file of MovieLens, RecBole, Steam, Goodreads or Amazon with the others that belong to it beside it")
+
 def _locate(name_or_path, root, download, say): # (name for the manifest, reader, files, settings)
-    if isinstance(name_or_path, pd.DataFrame): return 'a table', 'table', name_or_path, {}
+    if tables.is_table(name_or_path): return 'a table', 'table', name_or_path, {}
     name, path = str(name_or_path), Path(name_or_path).expanduser()
     if name in SOURCES:
         return name, SOURCES[name]['reader'], _need(name, data_root() if root is None else Path(root), download, say), SOURCES[name]['settings']
     if name and path.is_dir():
         reader, files = tables.detect(path) or records.detect(path) or _rows_in(path)
         return path.resolve().name, reader, files, _known(reader)
-    if path.is_file(): return path.name, 'table', path, {}
+    if path.is_file(): return _one_file(path)
     if len(path.parts) > 1 or path.suffix:
         raise InputError(f"there is no file or folder {name!r}; check the path, or use one of the names {', '.join(SOURCES)}")
     if name == 'toy': raise InputError("'toy' is built in and made by sprec.toy.toy_world; it is not read from files")
@@ -221,7 +233,7 @@ def _locate(name_or_path, root, download, say): # (name for the manifest, reader
 
 # %% ../nbs/11_sources.ipynb #062cc1b7
 def load_data(
-    name_or_path,      # a name in `SOURCES`, the path of a table or folder, or a DataFrame
+    name_or_path,      # a name in `SOURCES`, the path of a table or folder, or a table in memory
     seed:int=0,        # draws the cases
     n_train:int=4096,  # cases of each part; None for all
     n_valid:int=512,
@@ -229,12 +241,12 @@ def load_data(
     history:int=10,    # longest history
     root=None,         # folder of named data; `data_root()` if None
     download:bool=True, # fetch what is missing of a named data set from its official place
-    say=print,         # called with a line of text before a download
+    say=print,         # called with a line of text before a download, and with each remark on the data
     **settings,        # see `settings_of`: of the reader, and of `split_log` with `make_split` or `split_instructions`
 ) -> Split:
     "Read a data set and split it as the paper does."
     sample = dict(seed=seed, n_train=n_train, n_valid=n_valid, n_test=n_test, history=history)
-    folder = None if isinstance(name_or_path, pd.DataFrame) else Path(name_or_path).expanduser()
+    folder = None if tables.is_table(name_or_path) else Path(name_or_path).expanduser()
     if folder is not None and (folder/'split.json').is_file() and str(name_or_path) not in SOURCES:
         if settings: raise InputError(f"{folder.name} is a saved split, which takes no setting {next(iter(settings))!r}; its cases are made already")
         return fewer(load_split(folder), **sample)
@@ -249,6 +261,7 @@ def load_data(
         log = READERS[reader](files, **{k: settings.pop(k) for k in [*settings] if k in own})
         split = split_log(log, source=name, **settings)
     split.manifest['table3'] = SOURCES[name]['table3'] if name in SOURCES else {}
+    for remark in split.manifest.get('remarks', ()): say(remark)
     return split
 
 def fewer(
@@ -268,25 +281,51 @@ def fewer(
     return Split(*some, replace(split.catalog, counts=counts), split.manifest | dict(drawn_again=dict(seed=seed, history=history)), split.domain)
 
 # %% ../nbs/11_sources.ipynb #a2304ed6
+def pack(
+    pairs,      # texts 'key=value'
+) -> str:       # as one text
+    "Settings for reading as one text, which `unpack` takes apart."
+    pairs = list(pairs)
+    plain = all(p.strip() == p and p and ';' not in p and p[0] != '[' for p in pairs)
+    return '; '.join(pairs) if plain else json.dumps(pairs, ensure_ascii=False)
+
+def unpack(
+    text:str,   # 'key=value; key=value', or a JSON list of these
+) -> list:      # texts 'key=value'
+    "Take apart what `pack` put together, or what somebody wrote by hand."
+    if not text.lstrip().startswith('['): return [p for p in map(str.strip, text.split(';')) if p]
+    try: pairs = json.loads(text)
+    except (ValueError, RecursionError): pairs = None
+    if not isinstance(pairs, list) or not all(isinstance(p, str) for p in pairs): raise InputError(f"read={text!r} cannot be read; it takes 'key=value; key=value', or a JSON list such as [\"sep=;\"]")
+    return pairs
+
+_SEPARATORS = ('sep', 'separator')
+
+def _value(key, value, default): # a setting from text, by the kind of its default
+    if key in _SEPARATORS: return tables.separator_of(value.strip() or value, key)
+    value = value.strip()
+    if value.lower() == 'none': return None
+    if key == 'categories' and ',' not in value: return value                                 # a column's name, or one category
+    if isinstance(default, bool): return {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}[value.lower()]
+    if isinstance(default, (tuple, list)) or key == 'categories': return tuple(type(default[0])(v) if default else v.strip() for v in value.split(',') if v.strip())
+    return type(default)(value) if default is not None else value
+
 def read_settings(
-    pairs,       # texts 'key=value', as from the command line
+    pairs,       # texts 'key=value', as from the command line, or one text of `pack`
 ) -> dict:
     "Settings of `load_data` from text."
     known = {n: d for r in (*READERS, 'instructions') for n, d in settings_of(r).items()}
     kinds = dict(min_rating=0., min_history=0) | dict.fromkeys(('title_column', 'category_column'), '')
     out = {}
-    for pair in pairs:
-        key, eq, value = (x.strip() for x in pair.partition('='))
+    for pair in unpack(pairs) if isinstance(pairs, str) else pairs:
+        key, eq, value = pair.partition('=')
+        key = key.strip()
         if not eq: raise InputError(f"--read takes key=value, got {pair!r}")
         if key not in known: raise InputError(f"there is no setting {key!r} for reading data; there are {', '.join(sorted(known))}{nearest(key, known)}")
         default = kinds.get(key, known[key])
-        try:
-            if value.lower() == 'none': out[key] = None
-            elif key == 'categories' and ',' not in value: out[key] = value                   # a column's name, or one category
-            elif isinstance(default, bool): out[key] = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}[value.lower()]
-            elif isinstance(default, (tuple, list)) or key == 'categories': out[key] = tuple(type(default[0])(v) if default else v.strip() for v in value.split(',') if v.strip())
-            else: out[key] = type(default)(value) if default is not None else value
-        except (KeyError, ValueError): raise InputError(f"{key}={value!r} cannot be read; it takes something like {default!r}") from None
+        try: out[key] = _value(key, value, default)
+        except InputError: raise
+        except (KeyError, ValueError): raise InputError(f"{key}={value.strip()!r} cannot be read; it takes something like {default!r}") from None
     return out
 
 # %% ../nbs/11_sources.ipynb #d40c22c0
