@@ -154,7 +154,7 @@ def _gains(trie, bonus, like): # (the bonus as a tensor, the most that a path ma
     if (gain.isfinite() & (gain != 0))[:, alone].any(): raise InputError("bonus is not 0 at an only child, where nothing is decided; add it where the path parts")
     if not (gain > 0).any(): return gain, None
     hope = torch.zeros_like(gain)
-    for s in trie.levels[::-1]: hope.index_reduce_(1, t_.parent[s], gain[:, s] + hope[:, s], 'amax')
+    for s in trie.levels[::-1]: hope.scatter_reduce_(1, t_.parent[s].expand(len(gain), -1), gain[:, s] + hope[:, s], 'amax')
     return gain, hope
 
 def _tail_logps(pre, trie, node, seen, depth): # [b, q]: log-probability of the only way from each node to the end of its title
