@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 from .data import Cases, InputError, Recs, nearest
-from .decode import by_length
+from .decode import by_length, check_logits
 from .tree import unwrap
 
 # %% ../nbs/16a_free.ipynb #0ba6af29
@@ -77,6 +77,10 @@ class Texts:
     def empty(self) -> int: return sum(not t for row in self.titles for t in row)
 
 # %% ../nbs/16a_free.ipynb #f42db346
+class _Finite(LogitsProcessor): # refuses logits that are no numbers, which greedy search takes for token 0
+    def __init__(self, lm): self.lm = lm
+    def __call__(self, input_ids, scores): return check_logits(self.lm, scores)
+
 @torch.inference_mode()
 def free_generate(
     lm, tok,                    # a causal language model and its tokenizer
@@ -110,7 +114,8 @@ def free_generate(
             stop = stop or _Stop(tok, width, close, base.device, base.config.vocab_size)
             stop.width = width
             torch.manual_seed(int(np.random.SeedSequence([seed, b]).generate_state(1)[0]))
-            out = lm.generate(input_ids=ids, attention_mask=real, stopping_criteria=StoppingCriteriaList([stop]))[:, width:]
+            out = lm.generate(input_ids=ids, attention_mask=real, stopping_criteria=StoppingCriteriaList([stop]),
+                              logits_processor=LogitsProcessorList([_Finite(lm)]))[:, width:]
             texts = tok.batch_decode(out, skip_special_tokens=True, clean_up_tokenization_spaces=False)
             for j, i in enumerate(batch): raw[i] = texts[j*n:(j + 1)*n]
     got = [[title_in(t, close) for t in row] for row in raw]
@@ -123,10 +128,15 @@ class Writer:
     def __init__(self,
         rec,       # an `LMRecommender`
         **options, # of `free_generate`
-    ): self.rec, self.options = rec, options
+    ):
+        self.rec, self.options, known = rec, options, set(rec.catalog.titles)
+        written = {rec.template.completion(t)[1:-1].strip(): t for t in rec.catalog.titles[::-1]}
+        self._known = {w: t for w, t in written.items() if w != t and w not in known}   # as it is written -> as the catalogue has it
 
     def write(self, cases:Cases, desc:str='write') -> Texts:
         "Free answers for each case."
         rec = self.rec
         room = dict(max_new_tokens=max(map(len, rec.titles)) + 4, batch_tokens=rec.batch_tokens)
-        return free_generate(rec.lm, rec.tok, rec.prompts(cases), **room | self.options, desc=desc)
+        texts = free_generate(rec.lm, rec.tok, rec.prompts(cases), **room | self.options, desc=desc)
+        texts.titles = [[self._known.get(t, t) for t in row] for row in texts.titles]
+        return texts

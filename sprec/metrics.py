@@ -16,12 +16,20 @@ import numpy as np
 from .data import Cases, Catalog, InputError, Recs, nearest
 
 # %% ../nbs/18_metrics.ipynb #643b557b
+def _ints(x, what='recommendations') -> np.ndarray: # item numbers of any integer kind, in one that holds -1 and their sums; or one clear error
+    x = np.asarray(x)
+    if not x.size: return x.astype(np.int64) if x.dtype.kind not in 'iu' else x
+    if x.dtype.kind not in 'iu': raise InputError(f"{what} hold {x.dtype} ({x.flat[0]!r} first), not item numbers; an item is its row in the catalogue, -1 is none")
+    if x.dtype.kind == 'u' and x.max() > np.iinfo(np.int64).max: raise InputError(f"{what} hold {x.max()}, which is no item number")
+    if x.dtype.kind == 'u' or x.itemsize < 4: x = x.astype(np.int64)
+    if (low := x.min()) < -1: raise InputError(f"{what} hold {low}; -1 alone stands for none, so replace other fillings (np.where(x < 0, -1, x))")
+    return x
+
 def _array(items) -> np.ndarray: # recommendations as an integer array, or one clear error
     try: items = np.asarray(items)
     except ValueError: raise InputError("the rows of recommendations have different lengths; fill short rows up with -1") from None
     if items.ndim != 2 or not len(items): raise InputError(f"recommendations have shape {items.shape}, expected (N, K) with at least one case")
-    if items.dtype.kind not in 'iu': raise InputError(f"recommendations hold {items.dtype} ({items.flat[0]!r} first), not item numbers; an item is its row in the catalogue, -1 is none")
-    return items
+    return _ints(items)
 
 def _top(items, k:int) -> np.ndarray: # the first `k` columns, checked
     items = _array(items)
@@ -30,7 +38,7 @@ def _top(items, k:int) -> np.ndarray: # the first `k` columns, checked
     return items[:, :k]
 
 def _places(items, target) -> np.ndarray: # int [N]: where the target stands in its row, counted from 0; K where it does not
-    items, target = _array(items), np.asarray(target)
+    items, target = _array(items), _ints(target, 'targets')
     if target.shape != (len(items),):
         raise InputError(f"there are {len(items)} rows of recommendations and targets of shape {target.shape}; they must match")
     found = (items == target[:,None]) & (target >= 0)[:,None]
@@ -56,7 +64,7 @@ def ndcg(items, target, k:int) -> float:
 # %% ../nbs/18_metrics.ipynb #3132524d
 def dealt_hit_ratio(items, target, k:int) -> float:
     "HR@k to be expected if each list went to a case drawn at random: the hits that no history was needed for."
-    top, target = np.sort(_top(items, k), 1), np.asarray(target)
+    top, target = np.sort(_top(items, k), 1), _ints(target, 'targets')
     _places(top, target)                                             # refuses what cannot be used
     once = np.concatenate([np.ones((len(top), 1), bool), top[:, 1:] != top[:, :-1]], 1) & (top >= 0)
     n = max(top.max(), target.max()) + 1
@@ -90,7 +98,7 @@ def category_share(
     catalog:Catalog,  # G categories
 ) -> np.ndarray:      # float64 [G], sums to 1; nan where no item has a category
     "How the weight of `items` is shared among the categories."
-    items = np.asarray(items)
+    items = _ints(items, 'items')
     weight = np.bincount(items[items >= 0], minlength=len(catalog)) @ catalog.shares
     return weight / weight.sum() if weight.sum() else np.full(weight.shape, np.nan)
 
@@ -136,7 +144,7 @@ def coverage(items, k:int, n_items:int) -> float:
 
 def pop_lift(items, history, catalog:Catalog, k:int) -> float:
     "How much more popular recommended items are than those in histories: the ratio of mean training counts, minus 1."
-    top, history = _top(items, k), np.asarray(history)
+    top, history = _top(items, k), _ints(history, 'histories')
     took, shown = catalog.counts[history[history >= 0]], catalog.counts[top[top >= 0]]
     return float(shown.mean()/took.mean() - 1) if len(shown) and took.any() else float('nan')
 
@@ -178,7 +186,7 @@ def novel_slots(
     history,          # int [N, H], -1 pads
 ) -> np.ndarray:      # bool [N, K]
     "Which slots hold an item that is not in their case's history."
-    items, history = _array(items), np.asarray(history)
+    items, history = _array(items), _ints(history, 'histories')
     if len(items) != len(history): raise InputError(f"there are {len(items)} rows of recommendations and {len(history)} histories; they must match")
     new = (columns := np.ascontiguousarray(items.T)) >= 0                # places first, so that a step runs over neighbours in memory
     for past in np.ascontiguousarray(history.T): new &= columns != past
@@ -220,7 +228,7 @@ def case_calibration(
     "KL between the category shares of each history and of its list."
     items = _top(items, k)
     if len(items) != len(history): raise InputError(f"there are {len(items)} rows of recommendations and {len(history)} histories; they must match")
-    return _kl_to_lists(items, history, catalog, (k,), alpha)[k]
+    return _kl_to_lists(items, _ints(history, 'histories'), catalog, (k,), alpha)[k]
 
 def _mean(x) -> float: # over what is a number; nan where nothing is
     x = x[~np.isnan(x)]
@@ -318,7 +326,7 @@ def occurrences(
     n_items:int,      # I
 ) -> np.ndarray:      # int64 [I]
     "How often each item occurs."
-    return np.bincount((np.asarray(items) + 1).ravel('K'), minlength=n_items + 1)[1:]
+    return np.bincount((_ints(items, 'items') + 1).ravel('K'), minlength=n_items + 1)[1:]
 
 def count(
     items,            # int [N, k]: recommendations, all columns count
@@ -358,11 +366,14 @@ def _checked(items, cases, catalog, ks, train, denominator, history_from) -> np.
         raise InputError(f"recommendations hold items from {items.min()} to {items.max()}; the catalogue has items 0 to {len(catalog)-1} (-1 for none)")
     if (worst := max(c.history.max(initial=-1) for c in (cases, train) if c is not None)) >= len(catalog):
         raise InputError(f"a history holds item {worst}; the catalogue has items 0 to {len(catalog)-1}; are these cases of another catalogue?")
+    _ints(cases.history, 'histories')
+    if len(_ints(cases.target, 'targets')) and (worst := cases.target.max()) >= len(catalog):
+        raise InputError(f"a target is item {worst}; the catalogue has items 0 to {len(catalog)-1}, so it could never be hit; are these cases of another catalogue?")
     for name, value, known in [('denominator', denominator, ('cases', 'official')), ('history_from', history_from, ('cases', 'train'))]:
         if value not in known: raise InputError(f"{name} is {value!r}; choose {known[0]!r} or {known[1]!r}{nearest(value, known)}")
     if history_from == 'train' and train is None: raise InputError("history_from is 'train', but no training cases were given; pass train=split.train")
     if not ks: raise InputError("ks is empty; give at least one list length, such as ks=(1, 5)")
-    for k in ks: _top(items, k)
+    for k in ks: _top(items[:1], k)
     if denominator == 'official' and not (cases.target >= 0).any(): raise InputError("no case has a known target, so denominator='official' leaves none; use 'cases'")
     return items
 
@@ -370,13 +381,13 @@ def evaluate(
     recs:Recs,                # what was recommended: Recs, or int [N, K]
     cases:Cases,              # the questions, with their targets
     catalog:Catalog,          # titles, categories, training counts
-    ks=(1,5),                 # list lengths to measure at
+    ks=(1,5),                 # list lengths to measure at; a single number will do
     train:Cases=None,         # training cases; needed for history_from='train'
     denominator:str='cases',  # 'cases': all of them; 'official': all but accuracy over cases with a known target
     history_from:str='cases', # whose histories fairness is compared with: 'cases' or 'train'
 ) -> dict:                    # name@k -> float, the paper's names first; TextValid where there is text
     "All metrics of a set of recommendations."
-    ks = sorted(set(ks))
+    ks = sorted({int(ks)} if np.ndim(ks) == 0 else set(ks))
     items = _checked(getattr(recs, 'items', recs), cases, catalog, ks, train, denominator, history_from)
     known = slice(None) if denominator == 'cases' else cases.target >= 0
     shown, past, shares, I = np.asfortranarray(items[known]), cases.history[known], catalog.shares, len(catalog)

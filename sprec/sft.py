@@ -161,7 +161,14 @@ def report_as(
 # %% ../nbs/20_sft.ipynb #91e51522
 def _quantised(lm): return any(getattr(lm, f'is_loaded_in_{n}bit', False) for n in (4, 8)) # weights that do not train
 
+def _fine_enough(lm): # weights that train have 32 bits or more
+    coarse = next(((n, p) for n, p in lm.named_parameters() if p.requires_grad and p.dtype in (torch.float16, torch.bfloat16)), None)
+    if coarse is None: return
+    raise InputError(f"the weights that train are held in {str(coarse[1].dtype).removeprefix('torch.')} ({coarse[0]} first), where steps are lost or far too long; "
+                     "load the model with dtype='float32' (bf16=True still computes in 16 bits), or train an adapter (lora=True)")
+
 def _made(lm, make): # the trainer that `make()` makes; the adapter of a quantised base is as it was, where TRL rounds it to bf16
+    _fine_enough(lm)
     held = [(p, p.data) for p in lm.parameters() if p.requires_grad] if _quantised(lm) else []
     trainer = make()
     for p, data in held: p.data = data.to(p.device)

@@ -9,7 +9,6 @@ __all__ = ['Trie', 'build_trie', 'on_device', 'child_table', 'left_below', 'Bloc
 # %% ../nbs/15a_trie.ipynb #97636cb0
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -20,7 +19,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from .data import Catalog, InputError
-from .prompts import Template, encode_titles
+from .files import beside
+from .prompts import Template, _Special, encode_titles
 
 # %% ../nbs/15a_trie.ipynb #0e61d0b7
 @dataclass
@@ -210,7 +210,9 @@ def trie_key(
     "What a trie depends on: the titles as answers, and all that the tokenizer does with text."
     if getattr(tok, 'backend_tokenizer', None) is None: rules = [type(tok).__name__, sorted(tok.get_vocab().items())]
     else: rules = {k: v for k, v in json.loads(tok.backend_tokenizer.to_str()).items() if k not in ('truncation', 'padding')}
-    told = json.dumps([rules, tok.eos_token_id, [template.completion(t) for t in catalog.titles]], sort_keys=True)
+    texts = [template.completion(t) for t in catalog.titles]
+    as_text = ['special tokens in titles are text'] * any(map(_Special(tok).text.search, texts))   # they were not, before
+    told = json.dumps([rules, tok.eos_token_id, texts, *as_text], sort_keys=True)
     return hashlib.sha256(told.encode('utf-8', 'surrogatepass')).hexdigest()[:32]
 
 def _content(trie): # a hash of all arrays and counts
@@ -225,10 +227,8 @@ def save_trie(
 ):
     "Write a trie as safetensors."
     path = Path(path)
-    beside = path.with_name(path.name + '.partial')
     about = dict(format='sprec trie 1', key=key, content=_content(trie)) | {k: str(getattr(trie, k)) for k in _COUNTS}
-    save_file({k: np.ascontiguousarray(getattr(trie, k), np.int64) for k in _ARRAYS}, beside, about)
-    os.replace(beside, path)
+    with beside(path) as part: save_file({k: np.ascontiguousarray(getattr(trie, k), np.int64) for k in _ARRAYS}, part, about)
 
 def load_trie(
     path,          # written by `save_trie`
