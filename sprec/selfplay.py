@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BETTER', 'FITTING', 'Play', 'seed_for', 'check', 'make_negatives', 'doubts', 'keep_json', 'kept_json', 'sound',
-           'selfplay_round', 'load_round', 'choose_round', 'selfplay']
+           'put_back', 'selfplay_round', 'load_round', 'choose_round', 'selfplay']
 
 # %% ../nbs/24_selfplay.ipynb #dc446e11
 import hashlib
@@ -200,6 +200,14 @@ def sound(
     names = None if within == 'all' else [k for k in sums if not (folder/k).parent.joinpath(SUMS).is_file() or '/' not in k]
     if why := flaw(folder, names): raise InputError(f"{folder}: {why}; remove this folder and what was made after it, and start the same command again")
 
+def put_back(
+    lm,
+    folder,     # of a stage or a round's model, sealed or older than seals
+):
+    "Weights from a folder of a run, if they are as they were written."
+    sound(folder, 'all')
+    return restore(lm, folder)
+
 # %% ../nbs/24_selfplay.ipynb #5e0b93ac
 def _place(play, name): return 'model' if name == 'dpo' or not play.dpo else name # where a stage of a round is kept
 
@@ -219,8 +227,7 @@ def _kept_stage(rec, kept, place): # the log of a stage that was kept, its weigh
     if not _is_kept(kept, place): return
     try:
         out = kept_json(Path(kept)/f'{place}.json')
-        sound(Path(kept)/place, 'all')
-        restore(rec.lm, Path(kept)/place)
+        put_back(rec.lm, Path(kept)/place)
         return out
     except InputError as e: warnings.warn(f"a stage that was kept is made again: {e}", stacklevel=3)
 
@@ -268,8 +275,8 @@ def selfplay_round(
     check(play, len(rec.catalog))
     prompts, log, clock, pairs = rec.prompts(cases), {}, [time.perf_counter()], None
     def lap(name): clock.append(time.perf_counter()); log[f'seconds_{name}'] = round(clock[-1] - clock[-2], 3)
-    def step(name, work): # a stage: what an earlier attempt has kept of it, or now
-        out = _kept_stage(rec, kept, _place(play, name))
+    def there(name): return _kept_stage(rec, kept, _place(play, name)) # what an earlier attempt has kept of a stage
+    def step(name, out, work):
         if out is None: out = work(**_checkpoints(kept, name, play)); _keep_stage(rec, kept, _place(play, name), out)
         done(name, out)
     def done(name, out):
@@ -293,13 +300,14 @@ def selfplay_round(
     if play.dpo and play.generate == 'before_sft': pairs = generate()
     if play.dpo and play.reference == 'round_start': pairs = refer(pairs)
     if play.sft:
-        step('sft', lambda **kw: sft(rec.lm, rec.tok, sft_rows(prompts, [rec.titles[i] for i in cases.target]), lr=play.round_sft_lr, epochs=play.round_epochs,
+        step('sft', there('sft'), lambda **kw: sft(rec.lm, rec.tok, sft_rows(prompts, [rec.titles[i] for i in cases.target]), lr=play.round_sft_lr, epochs=play.round_epochs,
                                      **play.at_once('round_sft_batch'), warmup_steps=play.warmup_steps, seed=seed_for(seed, 1), desc=f'{desc}SFT',
                                      log_prefix=f'{log_prefix}sft/', step_offset=step_offset, **kw))
     if play.dpo and play.generate == 'after_sft': pairs = generate()
     if play.dpo and len(pairs):
-        if play.reference == 'after_sft' and not _is_kept(kept, _place(play, 'dpo')): pairs = refer(pairs)
-        step('dpo', lambda **kw: prefer(rec.lm, rec.tok, pairs, loss=play.loss, loss_args=dict(smoothing=play.smoothing) if play.loss == 'rosepo' and play.smoothing_by == 'constant' else None,
+        out = there('dpo')
+        if play.reference == 'after_sft' and out is None: pairs = refer(pairs)
+        step('dpo', out, lambda **kw: prefer(rec.lm, rec.tok, pairs, loss=play.loss, loss_args=dict(smoothing=play.smoothing) if play.loss == 'rosepo' and play.smoothing_by == 'constant' else None,
                                         beta=play.beta, lr=play.dpo_lr, epochs=play.round_epochs, **play.at_once('dpo_batch'), warmup_steps=play.warmup_steps, seed=seed_for(seed, 2),
                                         desc=f'{desc}DPO', log_prefix=f'{log_prefix}dpo/', step_offset=step_offset + log.get('sft_steps', 0), **kw))
     return log
@@ -318,20 +326,27 @@ def load_round(
     return out
 
 # %% ../nbs/24_selfplay.ipynb #1d79b012
+def _named(folder): # whether a round that was complete but for its name has got it now
+    part = partial(folder)
+    ready = (part/SUMS).is_file() and not flaw(part)
+    if ready: publish(part, folder)
+    return ready
+
 def _begin(out, rec, train, play, seed):
     "Make the run folder, or check that it is this run's; returns how many rounds are complete."
     mine = dict(play=asdict(play), seed=seed, start=fingerprint(rec.lm), cases=hashlib.sha256(np.concatenate([train.history, train.target[:, None]], 1).tobytes()).hexdigest()[:16])
     state = out/'state.json'
-    if not state.exists():                                                    # rounds of nobody knows what are no rounds
-        for p in out.glob('round-*'): remove(p)
-        write_json(state, mine); return 0
-    there = read_json(state)
-    if not isinstance(there, dict) or not isinstance(there.get('play'), dict): raise InputError(f"{state} is damaged: it holds no settings; remove {out} to begin again")
+    if not state.exists():
+        if any(out.glob('round-*')): raise InputError(f"{out} holds rounds but no state.json that says what they are; remove this folder to begin again")
+        keep_json(state, mine); return 0
+    try: there = kept_json(state)
+    except InputError: there = None
+    if not isinstance(there, dict) or not isinstance(there.get('play'), dict): raise InputError(f"{state} is damaged: it does not say what the rounds are; remove {out} to begin again")
     theirs = asdict(Play()) | there['play']
     other = [k for k in mine if k != 'play' and there.get(k) != mine[k]] + [k for k, v in mine['play'].items() if k not in ('rounds', *FITTING) and theirs[k] != v]
     if other: raise InputError(f"{out} holds another run: {', '.join(other)} differ; choose another folder or delete this one")
     done = 0
-    while (out/f'round-{done+1}').exists(): done += 1
+    while (out/f'round-{done+1}').exists() or _named(out/f'round-{done+1}'): done += 1
     return done
 
 # %% ../nbs/24_selfplay.ipynb #94e9c4a3
@@ -409,7 +424,7 @@ def selfplay(
     if play.stop_on and not zero.exists(): _close(zero, rec, dict(round=0) | _validate(rec, watched, play))
     values = [read_json(f/'metrics.json')[f'valid_{play.stop_on}'] for f in [zero, *(out/f'round-{r}' for r in range(1, done + 1))]] if play.stop_on else []
     better = BETTER[play.stop_on.partition('@')[0]] if play.stop_on else 1
-    if done: restore(rec.lm, out/f'round-{done}'/'model')
+    if done: put_back(rec.lm, out/f'round-{done}'/'model')
     for r in range(done + 1, play.rounds + 1):
         if values and choose_round(values, better, play.patience)[1]: break
         log = _one_round(rec, train, play, out, r, seed, similar, item_scores, desc, sum(x.get('sft_steps', 0) + x.get('dpo_steps', 0) for x in rows))
@@ -434,5 +449,5 @@ def _close(folder, rec, row): # weights and metrics beside, then the folder's na
 def _settle(rec, out, play, rows, values, better): # the chosen round: recorded, its weights put back
     best, stop = choose_round(values, better, play.patience)
     write_json(out/'chosen.json', dict(round=best, stop_on=play.stop_on, patience=play.patience, values=values, stopped_early=stop and len(rows) < play.rounds))
-    restore(rec.lm, out/f'round-{best}'/'model')
+    put_back(rec.lm, out/f'round-{best}'/'model')
     return [row | dict(chosen=row['round'] == best) for row in rows]
