@@ -448,6 +448,6 @@ def _close(folder, rec, row): # weights and metrics beside, then the folder's na
 
 def _settle(rec, out, play, rows, values, better): # the chosen round: recorded, its weights put back
     best, stop = choose_round(values, better, play.patience)
-    write_json(out/'chosen.json', dict(round=best, stop_on=play.stop_on, patience=play.patience, values=values, stopped_early=stop and len(rows) < play.rounds))
+    keep_json(out/'chosen.json', dict(round=best, stop_on=play.stop_on, patience=play.patience, values=values, stopped_early=stop and len(rows) < play.rounds))
     put_back(rec.lm, out/f'round-{best}'/'model')
     return [row | dict(chosen=row['round'] == best) for row in rows]
