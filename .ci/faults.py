@@ -176,7 +176,7 @@ def main():
     seconds = time.time() - begin
     want, renames = ending(clean), int((base/'count').read_text())
     again = base/'again'
-    if attempt(again)[0] or ending(again) != want: sys.exit('two undisturbed runs differ')
+    if not a.quick and (attempt(again)[0] or ending(again) != want): sys.exit('two undisturbed runs differ')
     places = list(range(1, renames + 1))
     if a.quick: places = rng.sample(places, min(a.points, renames))
     jobs = [('moment', (rng.uniform(.05, 1.)*seconds,)) for _ in range(a.points)] + [('rename', (k, rng.random() < .5)) for k in places]
