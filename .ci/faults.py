@@ -137,7 +137,7 @@ def damaged(out, want, source, name, how):
     shutil.copytree(source, out)
     raw = bytearray((out/name).read_bytes())
     if how == 'cut': raw = raw[:len(raw)//2]
-    elif raw: raw[random.Random(name).randrange(len(raw))] ^= 1 << random.Random(name + how).randrange(8)
+    elif raw: raw[random.Random(str(name)).randrange(len(raw))] ^= 1 << random.Random(f'{name} {how}').randrange(8)
     (out/name).write_bytes(raw)
     rc, said = attempt(out)
     if rc == SAID: return '' if one_sentence(said) else f'{name}: said {said.strip()[-600:]}'

@@ -198,7 +198,8 @@ def sound(
     folder = Path(folder)
     sums = read_json(folder/SUMS) if (folder/SUMS).is_file() and not flaw(folder, []) else {}
     names = None if within == 'all' else [k for k in sums if not (folder/k).parent.joinpath(SUMS).is_file() or '/' not in k]
-    if why := flaw(folder, names): raise InputError(f"{folder}: {why}; remove this folder and what was made after it, and start the same command again")
+    whole = folder.parent if folder.name == 'model' else folder
+    if why := flaw(folder, names): raise InputError(f"{folder}: {why}; remove {whole} and what was made after it, and start the same command again")
 
 def put_back(
     lm,
