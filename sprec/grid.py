@@ -18,12 +18,11 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 from . import report
-from .data import InputError, nearest
-from .experiment import KINDS, as_changes, asked, claim, first_stages, guide, measure, only_here, prepare, provenance, run, settle
+from .errors import InputError, nearest
+from .experiment import KINDS, as_changes, asked, claim, first_stages, folder_name, found_from, guide, measure, only_here, prepare, provenance, read_config, run, settle
 from .metrics import evaluate, target_gains
-from .models import restore
 from .recipes import RECIPES
-from .selfplay import Play, check, selfplay, write_json
+from .selfplay import Play, check, keep_json, kept_json, put_back, selfplay
 
 # %% ../nbs/40a_grid.ipynb #69e6f26a
 def seeds_of(
@@ -41,7 +40,7 @@ def seeds_of(
 def jobs_of(recipes, data, seeds, model:str, out, preset:str, changes) -> list:
     "What `run` is called with, a dict a job."
     names = list(RECIPES) if list(recipes) == ['all'] else list(dict.fromkeys(recipes))
-    folders = [Path(d).stem if d not in ('toy',) and os.sep in d else d for d in data]
+    folders = [folder_name(d) if d != 'toy' and ('/' in d or os.sep in d) else d for d in data]
     if len(set(folders)) < len(folders): raise InputError(f"two data sets would share the folder {max(folders, key=folders.count)!r}; give them different names")
     return [dict(recipes=names, data=d, model=model, seed=s, out=str(Path(out).expanduser().resolve()/f'{f}-seed-{s}'), preset=preset, changes=as_changes(changes))
             for d, f in zip(data, folders) for s in seeds_of(seeds)]
@@ -51,7 +50,8 @@ def is_done(job:dict) -> bool:
     "Whether a job, or one with more recipes, has ended well in its folder."
     path = Path(job['out'])/'done.json'
     if not path.exists(): return False
-    there = json.loads(path.read_text(encoding='utf-8'))
+    try: there = kept_json(path)
+    except InputError: return False                            # damaged: the run itself knows what is done
     same = lambda j: json.loads(json.dumps({k: v for k, v in j.items() if k not in ('recipes', 'out')}))
     return same(there) == same(job) and set(job['recipes']) <= set(there['recipes'])
 
@@ -59,14 +59,14 @@ def work(job:dict):
     "Run a job here and mark it as done."
     rows = run(**job, say=lambda text: print(text, file=sys.stderr, flush=True))
     done = [n for n in RECIPES if n in {r['method'] for r in rows}]
-    write_json(Path(job['out'])/'done.json', job | dict(recipes=done))
+    keep_json(Path(job['out'])/'done.json', job | dict(recipes=done))
 
 def _start(job, threads): # a job in a process of its own; '' or why it failed
     out = Path(job['out'])
     out.parent.mkdir(parents=True, exist_ok=True)
     log = out.with_name(out.name + '.log')
     env = dict(OMP_NUM_THREADS=str(threads)) | os.environ | dict(TQDM_DISABLE='1', TOKENIZERS_PARALLELISM='false')     # a number of threads that is set already stays
-    code = 'import json, sys; from sprec.data import InputError; from sprec.grid import work\ntry: work(json.loads(sys.argv[1]))\nexcept InputError as e: sys.exit(f"sprec: {e}")'
+    code = 'import json, sys; from sprec.errors import InputError; from sprec.grid import work\ntry: work(json.loads(sys.argv[1]))\nexcept InputError as e: sys.exit(f"sprec: {e}")'
     with open(log, 'a', encoding='utf-8') as f: rc = subprocess.run([sys.executable, '-c', code, json.dumps(job)], stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT, env=env).returncode
     lines = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()
     return '' if rc == 0 else f"ended with code {rc}: {lines[-1][:300] if lines else 'no message'} (see {log.name})"
@@ -96,6 +96,7 @@ def grid(
 ) -> tuple:                # (rows, dict: job's folder -> why it failed)
     "Run recipes on several data sets and seeds; resumable, several jobs at a time."
     jobs = jobs_of(recipes, data, seeds, model, out, preset, changes)
+    report.check_place(out)
     workers = workers or (1 if torch.cuda.is_available() else os.cpu_count() or 1)
     if workers < 1: raise InputError(f"workers is {workers}; it must be at least 1")
     for j in {j['data']: j for j in jobs}.values(): prepare(j['recipes'], j['data'], model, j['seed'], preset, changes)
@@ -156,6 +157,7 @@ def tune(
     names, given = list(recipes), as_changes(changes)
     if both := [k for k in choices if k in given]: raise InputError(f"{both[0]} is both tried and set; leave it out of the settings")
     combos = {n: tries_of(n, choices) for n in names}
+    report.check_place(out)
     settings, split, world, rec, config, plays = prepare(names, data, model, seed, preset, changes)
     for n in names:
         for t in combos[n]: check(replace(plays[n], **t), len(split.catalog))
@@ -169,7 +171,7 @@ def tune(
         base, rows = dict(data=data, model=model, seed=seed, preset=preset), []
         todo = [(n, t) for n in names for t in combos[n]]
         for n, t in tqdm(todo, desc='tries'):
-            restore(rec.lm, out/'sft')
+            put_back(rec.lm, out/'sft')
             helper, sas = guide(out, split, seed) if RECIPES[n].guided else (None, None)
             path = selfplay(rec, split.train, replace(plays[n], **t), out/n/_label(t), seed, watched, f'{report.label(n)}: ', item_scores=sas and sas.scores)
             rows.append(base | dict(method=n) | t | path[-1] | provenance())
@@ -189,22 +191,22 @@ def sweep(
     "Run a recipe of a run again with other settings of its rounds, from the run's SFT model; resumable."
     out = Path(out).expanduser()
     if not (out/'config.json').is_file() or not (out/'sft').is_dir(): raise InputError(f"{out} holds no run with an SFT model; give the folder of `sprec run` or of a job of its grid")
-    c, combos = json.loads((out/'config.json').read_text(encoding='utf-8')), tries_of(recipe, choices)
+    c, combos = read_config(report.check_place(out)), tries_of(recipe, choices)
     usual = settle(c['preset'], c['model'])
     changes = {k: v for k, v in c['settings'].items() if k in KINDS and getattr(usual, k) != v and k not in RECIPES[recipe].play}
-    settings, split, world, rec, config, plays = prepare([recipe], c['data'], c['model'], c['seed'], c['preset'], changes)
+    settings, split, world, rec, config, plays = prepare([recipe], found_from(c['data'], c, out), found_from(c['model'], c, out), c['seed'], c['preset'], changes)
     for t in combos: check(replace(plays[recipe], **t), len(split.catalog))
-    claim(out, c | config)
+    claim(out, c | config | dict(data=c['data'], model=c['model']))
     watched, rows = lambda r: measure(asked(r, settings) if r is rec else r, split, world, r) | provenance(), []
     with only_here(out):
         helper = guide(out, split, c['seed'])[1].scores if RECIPES[recipe].guided else None
         for t in tqdm(combos, desc=recipe):
-            restore(rec.lm, out/'sft')
+            put_back(rec.lm, out/'sft')
             play = replace(plays[recipe], **t)
             path = selfplay(rec, split.train, play, out/'sweep'/recipe/_label(t), c['seed'], watched, f'{report.label(recipe)}: ', item_scores=helper)
             shown = {k: getattr(play, k) for k in ('random_ratio', 'n_negatives', 'decoding', 'beta', 'dpo_lr')} | t
             rows += [dict(data=c['data'], model=c['model'], seed=c['seed'], preset=c['preset'], method=recipe, setting=_label(t)) | shown | r for r in path]
             say(f"{report.label(recipe)} {t}: HR@5 {path[-1]['HR@5']:.4f}, ORRatio@1 {path[-1]['ORRatio@1']:.3f}")
         kept = {(r['method'], r['setting'], r['round']): {k: v for k, v in r.items() if v is not None and v == v} for r in (report.read_rows(out/'sweep.jsonl').to_dict('records') if (out/'sweep.jsonl').exists() else [])}
-        report.write_rows(out/'sweep.jsonl', list((kept | {(r['method'], r['setting'], r['round']): r for r in rows}).values()))
+        report.write_rows(out/'sweep.jsonl', list((kept | {(r['method'], r['setting'], r['round']): r for r in rows}).values()), note=True)
     return rows

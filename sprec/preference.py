@@ -9,6 +9,7 @@ __all__ = ['ROW', 'pref_rows', 'PreferenceCollator', 'reference_logps', 'find_lo
 # %% ../nbs/23_preference.ipynb #fb56e715
 import inspect
 import math
+import warnings
 import torch
 import torch.distributed as dist
 from datasets import Dataset
@@ -16,9 +17,9 @@ from tqdm import tqdm
 from trl import DPOConfig, DPOTrainer
 from trl.trainer import dpo_trainer
 from unittest.mock import patch
-from .data import InputError, nearest
+from .errors import InputError, nearest
 from .losses import LOSSES, dpo, sft_term
-from .sft import StageTrainer, prefixed, run_stage
+from .sft import StageTrainer, out_of_memory, prefixed, run_stage
 from .tree import TreeCollator, branch_logps, unwrap
 
 # %% ../nbs/23_preference.ipynb #ea513e32
@@ -78,12 +79,21 @@ class PreferenceCollator(TreeCollator):
         return batch
 
 # %% ../nbs/23_preference.ipynb #21e88eed
+def _fitting(model, rows, collate, device): # log-probabilities of rows in one go; out of memory, in halves
+    try: return branch_logps(model, {k: v.to(device) for k, v in collate(rows).items()}).tolist()
+    except Exception as e:
+        if len(rows) == 1 or not out_of_memory(e): raise
+    warnings.warn("out of memory while log-probabilities were found: rows go through in halves, the same numbers up to rounding; a lower micro_batch begins with that", stacklevel=3)
+    if device.type == 'cuda': torch.cuda.empty_cache()
+    return [x for half in (rows[:len(rows)//2], rows[len(rows)//2:]) for x in _fitting(model, half, collate, device)]
+
 def reference_logps(
     model,              # the reference: usually the model about to be trained
     rows:Dataset,       # from `pref_rows`
     pad_id:int=0,       # fills rows up
     batch_size:int=16,
     bf16:bool=False,    # under autocast, as the training will be
+    desc:str='reference', # in messages
 ) -> Dataset:           # rows with a column ref_logps: lists of 1+N floats, chosen first
     "Add the log-probabilities of all completions under `model`, in evaluation mode."
     data = {k: v for k, v in rows.to_dict().items() if k != 'ref_logps'}
@@ -96,13 +106,16 @@ def reference_logps(
     try:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             for idx in tqdm(batches, desc='reference', leave=False):
-                batch = {k: v.to(device) for k, v in collate([each[i] for i in idx]).items()}
-                found |= {i: x[:1 + len(each[i]['rejected_ids'])] for i, x in zip(idx, branch_logps(model, batch).tolist())}
+                logps = _fitting(model, [each[i] for i in idx], collate, device)
+                found |= {i: x[:1 + len(each[i]['rejected_ids'])] for i, x in zip(idx, logps)}
     finally: model.train(training)
     if world > 1:
         parts = [None]*world
         dist.all_gather_object(parts, found)
         found = {i: x for part in parts for i, x in part.items()}
+    if bad := [i for i, x in sorted(found.items()) if not all(map(math.isfinite, x))]:
+        raise InputError(f"{desc}: the log-probabilities of {len(bad)} of {len(found)} rows are no numbers, first in row {bad[0]}; "
+                         "the model went astray in an earlier stage (lower its lr), or its dtype overflows (float32 and bfloat16 do not)")
     return Dataset.from_dict(data | dict(ref_logps=[found[i] for i in range(len(each))]))
 
 # %% ../nbs/23_preference.ipynb #317006b3
@@ -238,6 +251,8 @@ def prefer(
     own_samples:bool=False,   # rejected titles are samples of the reference: log an estimate of kl
     log_prefix:str='',        # in front of what trackers are told (report_to), such as 'round-2/dpo/'
     step_offset:int=0,        # steps that trackers have seen before
+    checkpoints=None,         # folder for a checkpoint within the stage, from which a killed one goes on; yours to remove
+    checkpoint_seconds:float=300, # how old it may get; 0: none
     **more,                   # any other setting of transformers.TrainingArguments
 ) -> dict:                    # loss (a step each), steps, seconds, tokens, valid, log
     "Preference training: chosen titles up, rejected ones down, not too far from the reference."
@@ -250,5 +265,6 @@ def prefer(
         desc=desc, out=out, valid=valid, lr=lr, epochs=epochs, batch_size=batch_size, grad_accum=grad_accum,
         gradient_checkpointing=gradient_checkpointing, scheduler=scheduler, warmup_steps=warmup_steps,
         weight_decay=weight_decay, max_grad_norm=max_grad_norm, seed=seed, bf16=bf16, log_prefix=log_prefix, step_offset=step_offset,
+        checkpoints=checkpoints, checkpoint_seconds=checkpoint_seconds,
         config_kw=dict(beta=beta, max_length=None),
         trainer_kw=dict(loss=loss, loss_args=loss_args, sft_weight=sft_weight, sft_per=sft_per, own_samples=own_samples), **more)

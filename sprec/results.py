@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['PAPER_METRICS', 'PAPER_ROWS', 'PAPER_DATA', 'REFERENCES', 'TABLE_1', 'TABLE_2', 'RUNS', 'reach', 'CLAIMS', 'VARIED',
            'TRENDS', 'STABLE', 'paper_numbers', 'of_paper', 'gather', 'read_results', 'split_rows', 'one_sft',
-           'title_of', 'groups', 'holm', 'main_table', 'note', 'escaped', 'to_md', 'to_markdown', 'to_html', 'tex',
-           'to_latex', 'Claim', 'judge', 'verdict', 'claims', 'claims_table', 'claim_sentences', 'as_lists',
-           'not_measured', 'beside', 'mixed', 'origin', 'unfairness', 'category_figure', 'over_recommended_figure',
-           'excess', 'change_figure', 'averaged', 'ratio_figure', 'count_figure', 'trends', 'trend_sentence',
-           'write_results']
+           'title_of', 'groups', 'holm', 'main_table', 'note', 'to_md', 'to_markdown', 'to_html', 'tex', 'to_latex',
+           'Claim', 'judge', 'verdict', 'claims', 'claims_table', 'claim_sentences', 'as_lists', 'not_measured',
+           'beside', 'mixed', 'origin', 'unfairness', 'category_figure', 'over_recommended_figure', 'excess',
+           'change_figure', 'averaged', 'ratio_figure', 'count_figure', 'trends', 'trend_sentence', 'write_results']
 
 # %% ../nbs/41a_results.ipynb #25586554
 import html
@@ -20,8 +19,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from . import report
-from .data import InputError
-from .report import MARKERS, Chart, Markup, arrow, color, html_report, in_order, label, panels, publish, read_rows, save_figures, summary
+from .errors import InputError
+from .files import write_text
+from .report import MARKERS, Chart, Markup, arrow, color, html_report, drawn, escaped, in_order, label, panels, read_rows, save_figures, summary
 from .uncertainty import seed_interval, t_quantile
 
 # %% ../nbs/41a_results.ipynb #ef34bb30
@@ -233,9 +233,6 @@ def note(
     return ' '.join(out)
 
 # %% ../nbs/41a_results.ipynb #39a8c5f6
-def escaped(text) -> str: # as Markdown shows it, in one line
-    return re.sub(r'([\\|*_`<>\[\]])', r'\\\1', ' '.join(str(text).split()))
-
 def to_md(
     df:pd.DataFrame,   # of text
 ) -> str:
@@ -545,8 +542,8 @@ def category_figure(
             ax.barh(i, gap.mean(), color=color(m), height=.7)
             ax.plot(gap, [i]*len(gap), '.', color='#333333', ms=2.5)
         ax.axvline(0, color='#666666', lw=.8)
-        ax.set_title(f'{str(cat)[:22]} ({share:.0%})', fontsize=8.5)
-        ax.set(yticks=range(len(names)), ylim=(len(names) - .4, -.6)); ax.set_yticklabels([label(m) for m in names], fontsize=7.5)
+        ax.set_title(f'{drawn(str(cat)[:22])} ({share:.0%})', fontsize=8.5)
+        ax.set(yticks=range(len(names)), ylim=(len(names) - .4, -.6)); ax.set_yticklabels([drawn(label(m)) for m in names], fontsize=7.5)
         ax.tick_params(axis='x', labelsize=7.5, labelbottom=k + 4 >= len(cats)); ax.grid(axis='y', visible=False); ax.locator_params(axis='x', nbins=3)
     fig.supxlabel('share of first recommendations minus share of histories (share of histories in the title)', fontsize=8)
     return fig
@@ -569,8 +566,8 @@ def over_recommended_figure(
         own = d[(d.method == m) & (d.seed == seed)].nlargest(top, 'recommended')
         ax.barh(range(len(own)), own.recommended, color=color(m), height=.7)
         ax.plot(own.truth, range(len(own)), '|', color='#111111', ms=8, mew=1.6)
-        ax.set(yticks=range(len(own)), ylim=(top - .4, -.6)); ax.set_yticklabels([n if len(n) <= 24 else n[:23] + '…' for n in map(str, own['name'])], fontsize=7.5)
-        if k < len(names): ax.set_title(label(m), fontsize=9.5)
+        ax.set(yticks=range(len(own)), ylim=(top - .4, -.6)); ax.set_yticklabels([drawn(n if len(n) <= 24 else n[:23] + '…') for n in map(str, own['name'])], fontsize=7.5)
+        if k < len(names): ax.set_title(drawn(label(m)), fontsize=9.5)
         ax.tick_params(axis='x', labelsize=7.5); ax.grid(axis='y', visible=False); ax.locator_params(axis='x', nbins=4)
         ax.set_xlabel('share of titles that begin so' if k < len(names) else 'share of titles', fontsize=8)
     fig.supxlabel(f'bars: first recommendations; line: what people took (seed {seed:.0f})', fontsize=8)
@@ -616,7 +613,7 @@ def change_figure(
             if not path: continue
             r, mean, low, high = np.array(path).T
             aside = .4*(i - (len(names) - 1)/2)/len(names)                                              # next to each other, not on top
-            ax.plot(r + aside, mean, color=color(n), marker=MARKERS.get(n, '.'), ms=4, lw=1.3, label=label(n))
+            ax.plot(r + aside, mean, color=color(n), marker=MARKERS.get(n, '.'), ms=4, lw=1.3, label=drawn(label(n)))
             ax.errorbar(r + aside, mean, yerr=np.nan_to_num([mean - low, high - mean]), fmt='none', ecolor=color(n), elinewidth=.9, capsize=1.5)
         ax.set(title=f'{m} {arrow(m)}', xlabel='round', xticks=sorted(set(d['round'][d.method.isin(names)]))); ax.locator_params(axis='y', nbins=5)
         ax.set_ylim(max(means.min() - near, ax.get_ylim()[0]), min(means.max() + near, ax.get_ylim()[1]))
@@ -783,7 +780,7 @@ def write_results(
     page = html_report(out, title, shown, pngs, said, facts)
     md = [f'# {escaped(title)}', *(f'- {escaped(s)}' for s in said), *(f'## {c}\n\n{to_markdown(t)}' for c, t in tables.items()),
           *([] if claimed is None else [f"## The paper's claims\n\n{to_md(claims_table(claimed))}"]), *(f'## {escaped(c)}\n\n![{escaped(c)}](figures/{p.name})' for c, p in pngs.items())]
-    publish(out/'report.md', ('\n\n'.join(md) + '\n').encode())
-    publish(out/'tables.tex', '\n'.join(to_latex(t, name=re.sub(r'\W+', '-', c.lower())) for c, t in tables.items()).encode())
-    publish(out/'report.tex', _document(title, said, pngs).encode())
+    write_text(out/'report.md', '\n\n'.join(md) + '\n')
+    write_text(out/'tables.tex', '\n'.join(to_latex(t, name=re.sub(r'\W+', '-', c.lower())) for c, t in tables.items()))
+    write_text(out/'report.tex', _document(title, said, pngs))
     return dict(html=page, md=out/'report.md', tex=out/'report.tex', tables=out/'tables.tex', figures=list(pngs.values()))
