@@ -104,8 +104,9 @@ def run(
     "Train recipes on one data set and measure every round; with --grid on several, with several seeds."
     quiet()
     from sprec import report
-    from sprec.experiment import as_read, folder_name
-    if read: changes = [*changes, 'read=' + as_read(read)]
+    from sprec.experiment import folder_name
+    from sprec.sources import pack
+    if read: changes = [*changes, 'read=' + pack(read)]
     if many:
         from sprec.grid import grid
         out = out or Path('runs')/'grid'
@@ -194,12 +195,12 @@ def data(
     quiet()
     from sprec import report
     from sprec.data import save_split
-    from sprec.experiment import Settings, as_read, folder_name, get_data
+    from sprec.experiment import Settings, folder_name, get_data
     from sprec.files import write_json
-    from sprec.sources import load_data, manifest_table, read_settings
+    from sprec.sources import load_data, manifest_table, pack, read_settings
     out = report.check_place(out or Path('runs')/f'data-{folder_name(name)}')
     if save: report.check_place(save)
-    if name == 'toy': split = get_data(name, Settings(read=as_read(read)), seed)[0]
+    if name == 'toy': split = get_data(name, Settings(read=pack(read)), seed)[0]
     else: split = load_data(name, **dict(seed=seed, say=say) | read_settings(read))
     if save: save_split(split, save)
     write_json(out/'manifest.json', split.manifest)

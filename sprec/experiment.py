@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'SUFFIXES', 'Settings', 'convert', 'as_changes', 'settle', 'commit', 'hardware', 'provenance',
-           'peak_memory_mb', 'folder_name', 'as_read', 'reads', 'get_data', 'get_model', 'details', 'asked', 'measure',
-           'stage', 'steps_of', 'learn_titles', 'first_sft', 'get_sasrec', 'guide', 'claim', 'read_config',
-           'found_from', 'only_here', 'plays_of', 'prepare', 'once', 'first_stages', 'config_hash', 'keep_data', 'run',
-           'write_report', 'load_run', 'answer']
+           'peak_memory_mb', 'folder_name', 'get_data', 'get_model', 'details', 'asked', 'measure', 'stage', 'steps_of',
+           'learn_titles', 'first_sft', 'get_sasrec', 'guide', 'claim', 'read_config', 'found_from', 'only_here',
+           'plays_of', 'prepare', 'once', 'first_stages', 'config_hash', 'keep_data', 'run', 'write_report', 'load_run',
+           'answer']
 
 # %% ../nbs/40_experiment.ipynb #cc029864
 import hashlib
@@ -42,7 +42,7 @@ from .prompts import Template
 from .recipes import PRESETS, RECIPES, SASREC, TINY, TUNED
 from .selfplay import FITTING, Play, check, keep_json, kept_json, put_back, seed_for, selfplay, sound
 from .sft import sft, sft_rows, writing
-from .sources import load_data, read_settings, manifest_table
+from .sources import load_data, manifest_table, pack, read_settings, unpack
 from .toy import Oracle, ToyWorld, toy_world
 from .uncertainty import bootstrap
 
@@ -54,7 +54,7 @@ class Settings(Play):
     n_valid:int=512           # paper 5.1.1
     n_test:int=1000           # paper 5.1.1
     history:int=10            # paper 5.1.1
-    read:str=''               # how the data are read: 'key=value; key=value', or JSON, see `reads` and `sources.settings_of`
+    read:str=''               # how the data are read: 'key=value; key=value', or JSON, see `sources.unpack` and `sources.settings_of`
     template:str='alpaca'     # code; 'bare' or 'chat'
     max_length:int=512        # code
     lora:bool=True            # code: rank 16, alpha 32, dropout 0.05, all linear layers
@@ -178,23 +178,6 @@ def folder_name(
     return base
 
 # %% ../nbs/40_experiment.ipynb #95dfa1b5
-def as_read(
-    pairs,    # 'key=value' each
-) -> str:     # a value of the setting `read`
-    "How data are read, as one setting: plain where that can be taken apart again, else JSON."
-    plain = all(p == p.strip() and p and ';' not in p and not p.startswith('[') for p in pairs)
-    return '; '.join(pairs) if plain else json.dumps(list(pairs), ensure_ascii=False)
-
-def reads(
-    read:str, # a value of the setting `read`
-) -> list:    # 'key=value' each
-    "The reverse of `as_read`; also takes what older runs hold."
-    if not read.lstrip().startswith('['): return [p.strip() for p in read.split(';') if p.strip()]
-    try: pairs = json.loads(read)
-    except ValueError: pairs = None
-    if not isinstance(pairs, list) or not all(isinstance(p, str) for p in pairs): raise InputError(f"read is {read!r}, which begins like JSON but is no list of texts; write 'key=value; key=value'")
-    return pairs
-
 def get_data(
     data:str,            # 'toy', a name in `sources.SOURCES`, or a path
     settings:Settings,
@@ -206,7 +189,7 @@ def get_data(
         if settings.read: raise InputError(f"the toy world is made, not read, so read={settings.read!r} says nothing; leave it out")
         world = toy_world(seed, **sizes)
         return world.split, world
-    read, own = read_settings(reads(settings.read)), sizes | dict(seed=seed, history=settings.history)
+    read, own = read_settings(unpack(settings.read)), sizes | dict(seed=seed, history=settings.history)
     if both := [k for k in read if k in own]: raise InputError(f"{both[0]} is a setting of the run; give it with --set {both[0]}=... instead of --read")
     return load_data(data, **own, **read), None
 
@@ -360,7 +343,7 @@ def claim(
     if path.exists():
         there = read_config(out)
         there['settings'] = asdict(Settings()) | there['settings']
-        flat = lambda c: {k: v for k, v in c.items() if k not in ('settings', 'started_in')} | c['settings'] | dict(read=reads(c['settings']['read']))
+        flat = lambda c: {k: v for k, v in c.items() if k not in ('settings', 'started_in')} | c['settings'] | dict(read=unpack(c['settings']['read']))
         a, b = flat(there), flat(json.loads(json.dumps(config)))
         if other := [k for k in sorted({*a, *b}, key=lambda k: (k == 'fingerprint', k)) if a.get(k) != b.get(k) and k not in FITTING]:
             raise InputError(f"{out} holds another run ({', '.join(f'{k} is {a.get(k)!r} there and {b.get(k)!r} here' for k in other[:3])}); choose another folder or delete this one")

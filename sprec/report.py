@@ -71,7 +71,9 @@ def check_place(
 # %% ../nbs/41_report.ipynb #68c24043
 def _parse(line:bytes):
     "The record in a line, or None if it holds none."
-    try: row = json.loads(line)
+    try:
+        row = json.loads(line)
+        if b'\\u' in line: json.dumps(row, ensure_ascii=False).encode()   # half a character is no text
     except ValueError: return None
     return row if isinstance(row, dict) else None
 
