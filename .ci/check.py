@@ -179,7 +179,7 @@ off = ['arg-type', 'assignment', 'var-annotated', 'union-attr', 'index', 'operat
 mypy = ['mypy', '--ignore-missing-imports', '--follow-imports=skip', '--no-strict-optional', '--no-error-summary', '--hide-error-context',
         f'--cache-dir={os.devnull}', '--config-file=', *(f'--disable-error-code={c}' for c in off)]
 unseen = {   # what mypy says of right code, and what it does not see
-    r'Too many arguments for': 'how long a list behind a star is',
+    r'Too many arguments': 'how long a list behind a star is',
     r'"\w+" has no attribute "_row"': 'what __post_init__ sets',
     r'"StageTrainer" has no attribute "model"': 'what the base class, of a library that is not read, sets',
     r'"(None|object)" has no attribute': 'what a gathering fills in, and what a mixed list holds',

@@ -41,6 +41,8 @@ def run_page(path, flags='', place=None):
     from nbdev.process import NBProcessor
     import figures
     os.environ['IN_TEST'] = '1'
+    here = str(Path(__file__).resolve().parent)
+    sys.path[:] = [p for p in sys.path if os.path.abspath(p) != here]      # pages do not see this folder
     skip, start, outputs, error = set(get_config().tst_flags.split()) - set(flags.split()), time.time(), {}, ''
     nb = NBProcessor(path, procs=FrontmatterProc, process=True).nb
     if str(getattr(nb, 'frontmatter_', {}).get('skip_exec', '')).lower() == 'true': return dict(secs=0, error='', outputs={})
