@@ -8,19 +8,25 @@ bin := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab pages readme export clean base dev
+.PHONY: help demo test test-processors coverage lab pages readme export clean base dev
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo "  PYTHON=python3.12    the Python that makes .venv, when there is none yet"
-	@echo "  SPREC_DATA=folder    where raw data lie, for the pages that read them"
+	@echo "  PYTHON=python3.12       the Python that makes .venv, when there is none yet"
+	@echo "  SPREC_DATA=folder       where raw data lie, for the pages that read them"
 
 demo: base ## the main job, embedded and offline (ARGS="--help" for its options)
 	$(bin)/sprec demo $(ARGS)
 
 test: dev ## every check (WORKERS=4 pages at a time; FLAGS=slow adds the slow cells)
 	@$(bin)/python .ci/check.py --workers $(WORKERS) --flags "$(FLAGS)"
+
+test-processors: dev ## every page with each instruction set this processor has, one thread and two (PAGES="20_sft" for some)
+	@$(bin)/python .ci/processors.py --workers $(WORKERS) $(PAGES)
+
+coverage: dev ## which lines of sprec/ the pages run (PAGES="20_sft" for some)
+	@$(bin)/python .ci/cover.py --workers $(WORKERS) $(PAGES)
 
 lab: dev ## JupyterLab on nbs/ (ARGS for its options)
 	$(bin)/jupyter lab --notebook-dir=nbs $(ARGS)

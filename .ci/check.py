@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+import outputs
 import readme
 from common import bin_dir, cfg, page_env, pages, root
 
@@ -132,32 +133,64 @@ def check_readme(src):
     bad += [f'README.md links to {link}, which is not there; mend {nbs}/index.ipynb, then `make readme`' for link in readme.dead_links(text)]
     report('README in step with index', bad)
 
-def nbdev_test(src, workers, flags):
-    "Run the pages of a copy, show what goes wrong as it happens, and return the exit code and all that was said."
-    cmd = [bin_dir/'nbdev_test', '--n_workers', str(workers), '--flags', flags, '--do_print', '--timing']
-    run = subprocess.Popen(cmd, cwd=src, env=page_env(PYTHONPATH=str(src)), stdin=subprocess.DEVNULL,
+def run_pages(src, out, workers, flags, threads=0, only=(), **env):
+    "Run the pages of a copy, say when each is done, and return what each left behind: seconds, error, outputs."
+    out.mkdir(parents=True, exist_ok=True)
+    todo = [p for p in pages(src) if not only or p.stem in only]
+    cmd = [bin_dir/'python', Path(__file__).parent/'runner.py', out, *todo, '--workers', str(workers), '--flags', flags, '--threads', str(threads)]
+    run = subprocess.Popen(cmd, cwd=src, env=page_env(**dict(PYTHONPATH=str(src)) | env), stdin=subprocess.DEVNULL,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace')
-    said, chatter = '', re.compile(r'Starting |Success\.$|- Completed |\s*$|\S+\.ipynb: \d+ secs$')
-    for line in run.stdout:
-        line = line.replace(f'{src}/', '')
-        said += line
-        for done in re.findall(r'- Completed (\S+?\.ipynb)', line): print(f'      ran {done}', flush=True)
-        if not chatter.match(line): print(f'      {line.rstrip()[:500]}', flush=True)
-    return run.wait(), said
+    for line in run.stdout: print(f"      {line.replace(f'{src}/', '').rstrip()[:500]}", flush=True)
+    code = run.wait()
+    lost = dict(secs=0, error=f'the runner ended with code {code} before this page was done', outputs={})
+    return {p: json.loads(f.read_text(encoding='utf-8')) if (f := out/f'{p.stem}.json').exists() else lost for p in todo}
+
+def page_problems(path, done):
+    "What is wrong with a page that was run: its error, or what its stored outputs say and the run does not."
+    if done['error']: return ['a cell failed; `make lab` opens the page', *done['error'].strip().splitlines()[-25:]]
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    return [f'cell {i} {what}; if the run is right, `make pages PAGES={path.stem}`' for i, what in outputs.compare(cells, done['outputs'])]
 
 def check_pages(src, workers, flags):
-    "`nbdev_test` on every page, which leaves nothing behind."
+    "Every page runs as under `nbdev_test`, shows what it stores, and leaves nothing behind."
     before = files(src/nbs)
-    code, said = nbdev_test(src, workers, flags)
-    failed = re.findall(r'^\t(\S+\.ipynb)$', said, re.M)
-    secs = dict(re.findall(r'^(\S+\.ipynb): (\d+) secs$', said, re.M))
-    if code and not failed: report('pages', [f'nbdev_test ended with code {code}, see above'])
-    for p in pages(src) if failed or not code else []:
-        bad = ['a cell failed, see above; `make lab` opens it'] if p.name in failed else []
-        report(f'page {p.relative_to(src)}', bad, f'{secs[p.name]} s' if p.name in secs else '')
+    ran = run_pages(src, src.parent/'ran', workers, flags)
+    for p, done in ran.items(): report(f'page {p.relative_to(src)}', page_problems(p, done), f"{done['secs']:.0f} s")
     after = files(src/nbs)
     left = sorted(f for f in before.keys() | after.keys() if after.get(f) != before.get(f))
     report('pages leave nothing behind', [f'{nbs}/{f} was written, changed or removed by a page; use a temporary folder' for f in left])
+    slow = sorted(ran, key=lambda p: -ran[p]['secs'])[:5]
+    print('slowest pages: ' + ', '.join(f"{p.stem} {ran[p]['secs']:.0f} s" for p in slow), flush=True)
+
+def linted(cmd, src):
+    "The lines a checker prints where it finds something."
+    done = subprocess.run([bin_dir/'python', '-m', *cmd], cwd=src, env=page_env(), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    said = (done.stdout + done.stderr).strip().splitlines()
+    return said or [f'{cmd[0]} ended with code {done.returncode}'] if done.returncode else []
+
+def check_names(src):
+    "pyflakes finds no name in the library that is undefined or imported for nothing."
+    report('names', [f'{l}; mend it in the notebook' for l in linted(['pyflakes', lib], src)])
+
+# Annotations are there for the reader and the table of parameters: None is a usual default, and `ndarray` stands where a list is taken and made
+# an array. So what mypy says of arguments and assignments is left out. Left are calls with keywords that do not exist or without ones that must
+# be given, attributes and names that are nowhere, and annotations that are no types. Other libraries are not read: that would take a minute.
+off = ['arg-type', 'assignment', 'var-annotated', 'union-attr', 'index', 'operator', 'call-overload', 'return', 'misc']
+mypy = ['mypy', '--ignore-missing-imports', '--follow-imports=skip', '--no-strict-optional', '--no-error-summary', '--hide-error-context',
+        f'--cache-dir={os.devnull}', '--config-file=', *(f'--disable-error-code={c}' for c in off)]
+unseen = {   # what mypy says of right code, and what it does not see
+    r'Too many arguments': 'how long a list behind a star is',
+    r'"\w+" has no attribute "_row"': 'what __post_init__ sets',
+    r'"StageTrainer" has no attribute "model"': 'what the base class, of a library that is not read, sets',
+    r'"(None|object)" has no attribute': 'what a gathering fills in, and what a mixed list holds',
+    r'Unexpected keyword argument "[hw]space"': 'which of matplotlib\'s layout engines it is',
+}
+
+def check_types(src):
+    "mypy finds no call, attribute or annotation in the library that cannot work."
+    said = linted([*mypy, f"--python-version={cfg['min_python']}", lib], src)
+    bad = [l for l in said if ': note:' not in l and not any(re.search(u, l) for u in unseen)]
+    report('types', [f'{l}; mend it in the notebook' for l in bad])
 
 def main():
     parser = argparse.ArgumentParser(description='Every check of `make test`.')
@@ -171,6 +204,8 @@ def main():
             check_outputs(src)
             check_library(src, work)
             check_imports(src)
+            check_names(src)
+            check_types(src)
             check_readme(src)
             check_pages(src, args.workers, args.flags)
     failed = [name for name, ok in results.items() if not ok]

@@ -10,9 +10,10 @@ conf.read(root/'settings.ini', encoding='utf-8')
 cfg = conf['DEFAULT']
 
 def page_env(**extra):
-    "The environment pages run in: offline, no progress bars, one thread a process, our commands first."
+    "The environment pages run in: offline, no progress bars, our commands first, and SPREC_TEST_THREADS threads a process (one, if it is not set)."
+    threads = os.environ.get('SPREC_TEST_THREADS') or '1'
     env = dict(os.environ, TQDM_DISABLE='1', HF_HUB_OFFLINE='1', SPREC_OFFLINE='1', HF_HUB_DISABLE_TELEMETRY='1', TOKENIZERS_PARALLELISM='false',
-               OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', PYTHONUNBUFFERED='1', PYTHONDONTWRITEBYTECODE='1')
+               OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads, PYTHONUNBUFFERED='1', PYTHONDONTWRITEBYTECODE='1')
     env['PATH'] = f"{bin_dir}{os.pathsep}{env['PATH']}"
     if env.get('SPREC_DATA'): env['SPREC_DATA'] = os.path.abspath(env['SPREC_DATA'])
     elif (root/'data').is_dir(): env['SPREC_DATA'] = str(root/'data')

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
@@ -13,6 +14,9 @@ from nbdev.frontmatter import FrontmatterProc
 from nbdev.process import NBProcessor
 from common import bin_dir, cfg, page_env, pages, root
 
+ci = Path(__file__).resolve().parent
+# figures say in text what they show, so that `make test` can compare them
+with_figures = f"import sys; sys.path.insert(0, {str(ci)!r}); import figures; figures.install(get_ipython()); sys.path.remove({str(ci)!r})"
 flags = set(cfg['tst_flags'].split())
 
 class Page(NotebookClient):
@@ -34,7 +38,7 @@ def run(path):
     name, skip = path.relative_to(root), skipped(path)
     if skip is None: return f'{name}: not run (skip_exec)', True
     nb, start = nbformat.read(path, as_version=4), time.time()
-    page = Page(nb, timeout=None, kernel_name='python3', extra_arguments=['--log-level=40'],
+    page = Page(nb, timeout=None, kernel_name='python3', extra_arguments=['--log-level=40', f'--IPKernelApp.exec_lines={with_figures}'],
                 resources={'metadata': {'path': str(path.parent)}})
     page.skipped = skip
     try: page.execute(env=page_env())

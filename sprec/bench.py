@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+import types
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -259,7 +260,7 @@ BENCHES = dict(
 
 def find_bench(
     name:str,
-) -> callable:  # bench_NAME(say=..., **options) -> rows
+) -> types.FunctionType:  # bench_NAME(say=..., **options) -> rows
     "The function behind a name, imported now."
     if name not in BENCHES: raise InputError(f"there is no bench {name!r}, only {', '.join(BENCHES)}{nearest(name, BENCHES)}")
     if importlib.util.find_spec(f'sprec.bench_{name}') is None: raise InputError(f"the bench {name!r} is planned, but not written yet")

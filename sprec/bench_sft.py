@@ -6,12 +6,11 @@
 __all__ = ['completion_stage', 'trl_stage', 'sft_row', 'limit_row', 'bench_sft']
 
 # %% ../nbs/46f_bench_sft.ipynb #e5e0b95a
-import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 from .bench import row, versus
 from .bench_decode import PAD, random_lm
-from .bench_tree import in_turns, numbered_words, products, random_rows, relative, shared_settings, step_flops, timed_stage
+from .bench_tree import in_turns, numbered_words, products, random_rows, shared_settings, step_flops, timed_stage
 from .data import InputError
 from .sft import CompletionTrainer, SFTCollator, sft_rows
 from .tree import token_logps

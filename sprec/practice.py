@@ -23,11 +23,11 @@ from .experiment import first_sft, get_data, get_model, measure, provenance, set
 from .models import tiny_lm
 from .preference import pref_rows, prefer
 from .prompts import Template
-from .recipes import RECIPES, TUNED
+from .recipes import RECIPES
 from .report import append_row, read_rows
 from .selfplay import Play, selfplay
 from .sft import sft, sft_rows
-from .theory import dpo_optimum, kl, total_variation
+from .theory import dpo_optimum, total_variation
 from .toy import toy_world
 
 # %% ../nbs/45_theory_meets_practice.ipynb #8b662c30

@@ -101,7 +101,8 @@ def bt_loss(
     check_probs(pos=pos, neg=neg)
     if reward.shape[-1:] != pos.shape[-1:]:
         raise ValueError(f"shapes do not match: reward {tuple(reward.shape)}, pos {tuple(pos.shape)}; both need the same items on the last axis")
-    r, p, q, loss = reward.double(), pos.double(), neg.double(), 0.
+    r, p, q = reward.double(), pos.double(), neg.double()
+    loss = r.new_zeros(())
     for l in torch.arange(r.shape[-1], device=r.device).split(256):
         rl, rw, weight = r[..., None, l], r[..., :, None], p[..., :, None]*q[..., None, l]
         skip = (weight == 0) | (rl.isinf() & (rl == rw))                # pairs that never occur; infinity against itself is a draw

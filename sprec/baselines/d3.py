@@ -7,7 +7,6 @@ __all__ = ['node_mass', 'token_scores', 'mix', 'bonus', 'D3', 'tune_alpha']
 
 # %% ../../nbs/32_d3.ipynb #02510e3a
 import numpy as np
-import torch
 from tqdm import tqdm
 from ..data import Cases, InputError, Recs
 from ..decode import LMRecommender, excluder, tree_beams
