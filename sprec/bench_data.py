@@ -214,10 +214,10 @@ def loop_row(
 ) -> dict:
     "load_data against the loop: all windows equal, then the drawn cases, then times."
     everything = dict(seed=seed, n_train=None, n_valid=None, n_test=None)
-    if not whole: must_agree(same_cases(load_data(folder, **everything), pandas_loop(folder, **everything)), 'all windows')
+    if not whole: must_agree(same_cases(load_data(folder, ties='item', **everything), pandas_loop(folder, **everything)), 'all windows')
     which = 'the drawn cases' if whole else 'all windows and of the drawn cases'
     what = f"history, target, time and user of {which}, and the number of windows, {facts['windows']:,}"
-    return versus(lambda: load_data(folder, seed=seed), lambda: pandas_loop(folder, seed), same_cases, what,
+    return versus(lambda: load_data(folder, ties='item', seed=seed), lambda: pandas_loop(folder, seed), same_cases, what,
                   'data', 'windows' + ', whole file'*whole, _size(facts), "pandas: read_csv(sep='::'), groupby, a sort and a loop for each user that appends lists",
                   repeat, target=20., threads=pa.cpu_count(), windows=facts['windows'])
 
