@@ -8,7 +8,7 @@ bin := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-processors coverage lab pages readme export clean base dev
+.PHONY: help demo test test-processors faults fuzz coverage lab pages readme export clean base dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -23,7 +23,13 @@ test: dev ## every check (WORKERS=4 pages at a time; FLAGS=slow adds the slow ce
 	@$(bin)/python .ci/check.py --workers $(WORKERS) --flags "$(FLAGS)"
 
 test-processors: dev ## every page with each instruction set this processor has, one thread and two (PAGES="20_sft" for some)
-	@$(bin)/python .ci/processors.py --workers $(WORKERS) $(PAGES)
+	@$(bin)/python .ci/processors.py --workers $(WORKERS) $(ARGS) $(PAGES)
+
+faults: dev ## kill, starve and damage a short run (ARGS="--points 60" for more)
+	@$(bin)/python .ci/faults.py --workers $(WORKERS) $(ARGS)
+
+fuzz: dev ## feed every reader with damaged files (ARGS="--seconds 600" for longer; uses atheris where it is installed)
+	@$(bin)/python .ci/fuzz.py $(ARGS)
 
 coverage: dev ## which lines of sprec/ the pages run (PAGES="20_sft" for some)
 	@$(bin)/python .ci/cover.py --workers $(WORKERS) $(PAGES)

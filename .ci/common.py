@@ -23,3 +23,10 @@ def pages(base=root):
     "Every notebook that is a page: not a draft (`_name`), not a checkpoint."
     hidden = lambda p: any(part[0] in '._' for part in p.relative_to(base/cfg['nbs_path']).parts)
     return sorted(p for p in (base/cfg['nbs_path']).rglob('*.ipynb') if not hidden(p))
+
+def keep_rows(path, rows, command):
+    "Result rows with the command, commit, versions and hardware that made them, for the page of trust."
+    import json
+    from sprec.experiment import provenance
+    made = dict(command=command) | provenance()
+    Path(path).write_text(''.join(json.dumps(r | made, ensure_ascii=False) + '\n' for r in rows), encoding='utf-8')

@@ -1,6 +1,6 @@
 """Kill, starve and damage a short run; the same command must end in the same bits, or in one sentence.
 
-usage: faults.py [--points N] [--seed S] [--minutes M] [--workers W] [--quick] [--out FILE]
+usage: faults.py [--points N] [--seed S] [--minutes M] [--workers W] [--quick] [--rows FILE]
 
 A toy run (titles, SFT, two rounds of SPRec, report) is done once undisturbed. Then it is killed with SIGKILL at N random moments and
 at each rename, before or after it; the disk is full, or read-only; each file of a finished and of a half-finished run is damaged.
@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 import transformers
 import datasets
+from common import keep_rows
 from sprec.errors import InputError
 from sprec import report
 from sprec.experiment import run
@@ -167,7 +168,7 @@ def main():
     p.add_argument('--workers', type=int, default=2)
     p.add_argument('--quick', action='store_true', help='as many renames as moments, nothing else')
     p.add_argument('--only', default='', help='one kind: ' + ', '.join(FAULTS))
-    p.add_argument('--out', help='a file for the counts, one JSON line a kind')
+    p.add_argument('--rows', help='a file for the counts, one JSON line a kind')
     a = p.parse_args()
     begin, rng, base = time.time(), random.Random(a.seed), Path(tempfile.mkdtemp())
     clean = base/'clean'
@@ -202,7 +203,7 @@ def main():
     bad = [(k, w) for _, k, w in sorted(done, key=lambda d: d[0]) if w not in ('', None, 'not tried')]
     for k, w in bad: print(f'\n{LABELS[k]}: {w}')
     print(f'{renames} renames in the run; seed {a.seed}', file=sys.stderr); print(f'{time.time() - begin:.0f} s', file=sys.stderr)
-    if a.out: Path(a.out).write_text(''.join(json.dumps(r | dict(seed=a.seed)) + '\n' for r in table))
+    if a.rows: keep_rows(a.rows, [r | dict(seed=a.seed, renames=renames, seconds=round(time.time() - begin)) for r in table], 'make faults')
     if not bad: shutil.rmtree(base, ignore_errors=True)
     sys.exit(bool(bad))
 

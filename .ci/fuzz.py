@@ -171,6 +171,7 @@ def main():
     ap.add_argument('--seconds', type=float, default=60, help='for each target')
     ap.add_argument('--seed', type=int, default=0)
     ap.add_argument('--out', default='runs/fuzz', help='where findings are kept')
+    ap.add_argument('--rows', help='a file for the counts, one JSON line a target')
     ap.add_argument('--plain', action='store_true', help='do not use atheris')
     ap.add_argument('--worker', help=argparse.SUPPRESS)
     a = ap.parse_args()
@@ -181,7 +182,7 @@ def main():
         probe.tell()
         return
     print('mutations follow coverage (atheris)' if guided else 'mutations follow the answers (atheris is not used)')
-    total = 0
+    total, rows = 0, []
     for name in a.target:
         with tempfile.TemporaryDirectory() as tmp:
             stats = Path(tmp)/'stats.json'
@@ -190,8 +191,12 @@ def main():
             s = json.loads(stats.read_text()) if stats.is_file() else dict(runs=0, seconds=0, found={})
             if done.returncode: s['found'][f'the process ended with {done.returncode}: {done.stderr.strip().splitlines()[-1:] }'] = 1
         total += len(s['found'])
+        rows.append(dict(target=name, runs=s['runs'], seconds=round(s['seconds']), findings=len(s['found']), guided=guided, seed=a.seed))
         print(f"{name}: {s['runs']:,} runs in {s['seconds']:.0f} s, {len(s['found'])} findings", flush=True)
         for k, n in s['found'].items(): print(f'  {k} ({n:,} times)', flush=True)
+    if a.rows:
+        from common import keep_rows
+        keep_rows(a.rows, rows, 'make fuzz')
     sys.exit(total > 0)
 
 if __name__ == '__main__': main()

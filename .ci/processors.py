@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 from check import copy_tree, page_problems, run_pages
-from common import bin_dir, page_env, pages, root
+from common import bin_dir, keep_rows, page_env, pages, root
 
 # numpy's names of what goes beyond the common ground of x86-64, by its 2.4 groups; names a processor lacks are left out below
 levels = {'default': dict(ATEN_CPU_CAPABILITY='default', ONEDNN_MAX_CPU_ISA='SSE41', off=['X86_V3', 'X86_V4']),
@@ -33,6 +33,7 @@ def settings():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--workers', type=int, default=2)
+    parser.add_argument('--rows', help='a file for the counts, one JSON line a setting')
     parser.add_argument('pages', nargs='*')
     args = parser.parse_args()
     if unknown := set(args.pages) - {p.stem for p in pages()}: sys.exit(f"no page named {' or '.join(sorted(unknown))}")
@@ -50,6 +51,9 @@ def main():
             table.append((name, threads, len(ran) - len(bad), bad, sum(d['secs'] for d in ran.values())))
     print(f"\n{'instructions':22}{'threads':>8}{'passed':>8}{'failed':>8}{'seconds':>9}")
     for name, threads, good, bad, secs in table: print(f'{name:22}{threads:8}{good:8}{len(bad):8}{secs:9.0f}  {" ".join(bad)}')
+    if args.rows:
+        whole = 'all pages' if not args.pages else ' '.join(args.pages)
+        keep_rows(args.rows, [dict(instructions=n, threads=t, passed=g, failed=len(b), which=sorted(b), pages=whole, seconds=round(s)) for n, t, g, b, s in table], 'make test-processors')
     sys.exit(any(bad for *_, bad, _ in table))
 
 if __name__ == '__main__': main()

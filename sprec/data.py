@@ -127,6 +127,7 @@ class Recs:
     scores:np.ndarray = None # float32 [N, k], higher is better
     text:list = None         # what was written, for decoders that write freely
     decoder:str = ''         # how the answers were made, for the result row
+    proven:np.ndarray = None # bool [N, k]: nothing that was not answered could stand before this answer
 
     def __post_init__(self):
         self.items = _items32(self.items, 'a list of recommendations')

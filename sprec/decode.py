@@ -182,7 +182,8 @@ def tree_beams(
     exclude=None,              # bool [B, I]: items that are no answer
     tails:bool=False,          # write ends that are forced in one call instead of one a token; the same up to rounding
     bonus=None,                # [B, len(trie)]: what a path's score gains at each node; 0 at an only child. One that comes late can be missed: see below
-) -> tuple:                    # (items int64 [B, k], scores [B, k]), best first; -1 and -inf where there is none
+    bound:bool=False,          # also return what no title that was not answered can exceed
+) -> tuple:                    # (items int64 [B, k], scores [B, k]), best first; -1 and -inf where there is none; with `bound` also [B]
     "Constrained beam search with every prompt computed once."
     beams = max(k, beams or k)
     pre = read_prompts(lm, prompts, pad_id)
@@ -193,27 +194,34 @@ def tree_beams(
     rows = torch.arange(b, device=dev)                                        # prompts still open
     node, run = torch.zeros(b, 1, dtype=torch.long, device=dev), torch.zeros(b, 1, device=dev, dtype=pre.logits.dtype)
     logits, seen = pre.logits[:, None], torch.zeros(b, 1, 0, dtype=torch.bool, device=dev)
+    lost = torch.full_like(score[:, 0], -torch.inf)                           # the likeliest path that was dropped
+    def drop(rows, *paths): lost[rows] = torch.stack([lost[rows], *(p.amax(1) for p in paths if p.shape[1])]).amax(0)
     for t in range(1, trie.depth + 1):
         child, real = child_table(trie, node)
         total = run[..., None] + child_logps(trie, logits, child, real, renormalize)
         if gain is not None: total = total + gain[rows[:, None, None], child]
         if alive: total = total.masked_fill(~alive(child, rows), -torch.inf)
         total = total.flatten(1)
-        best, at = total.topk(min(2*beams, total.shape[1]))
+        best, at = total.topk(min(2*beams + bound, total.shape[1]))
+        if bound: drop(rows, best[:, 2*beams:])
+        best, at = best[:, :2*beams], at[:, :2*beams]
         new, parent = child.flatten(1).gather(1, at), at // child.shape[-1]
         ends = (item[new] >= 0) & best.isfinite()
         among_first = torch.arange(best.shape[1], device=dev) < beams
         ended = torch.where(ends & among_first, best / t**length_penalty, -torch.inf)
         top, pick = torch.cat([score[rows], ended], 1).topk(beams)
         score[rows], answer[rows] = top, torch.cat([answer[rows], item[new]], 1).gather(1, pick)
-        run, pick = best.masked_fill(ends, -torch.inf).topk(min(beams, best.shape[1]))
+        run, pick = best.masked_fill(ends, -torch.inf).topk(min(beams + bound, best.shape[1]))
+        if bound: drop(rows, run[:, beams:], torch.where(ends & ~among_first, best, -torch.inf))
+        run, pick = run[:, :beams], pick[:, :beams]
         node, parent = new.gather(1, pick), parent.gather(1, pick)
         reach = run if hope is None else run + hope[rows[:, None], node]
         open_ = reach.amax(1) / t**length_penalty > top[:, -1]                # can the best open beam still enter?
         if hope is not None and length_penalty: open_ = run[:, 0].isfinite()
-        if not open_.any() or t == trie.depth: break
+        if not open_.any() or t == trie.depth: drop(rows, run); break
         seen = seen.gather(1, parent[..., None].expand(-1, -1, seen.shape[-1]))
         if open_.sum() <= .75 * len(rows):
+            drop(rows[~open_], run[~open_])
             left = open_.nonzero()[:, 0]
             rows, node, run, seen = rows[left], node[left], run[left], seen[left]
             pre.keep(left)
@@ -227,7 +235,8 @@ def tree_beams(
         tokens = t_.token[node]
         logits = pre.write(tokens, torch.full_like(tokens, t-1), seen)
     answer[score == -torch.inf] = -1
-    return answer[:, :k], score[:, :k]
+    if not bound: return answer[:, :k], score[:, :k]
+    return answer[:, :k], score[:, :k], torch.full_like(lost, torch.inf) if hope is not None else lost / trie.depth**length_penalty
 
 # %% ../nbs/16_decode.ipynb #d45bf8a3
 @torch.inference_mode()
@@ -455,12 +464,12 @@ class LMRecommender(Policy):
         return ', '.join(filter(None, ('trie', *parts, 'separate rows' if tree_refusal(self.lm) else '')))
 
     def _best(self, prompts, cases, k, beams, gone, desc, **options): # the k best of some cases by constrained beams
-        items, scores = np.full((len(cases), k), -1, np.int32), np.full((len(cases), k), -np.inf, np.float32)
+        items, scores, proven = np.full((len(cases), k), -1, np.int32), np.full((len(cases), k), -np.inf, np.float32), np.zeros((len(cases), k), bool)
         for batch in self._batches([prompts[n] for n in cases], beams*self.trie.depth, desc):
             own = [cases[n] for n in batch]
-            i, s = tree_beams(self.lm, [prompts[n] for n in own], self.trie, k, beams, pad_id=self.tok.pad_token_id, exclude=None if gone is None else gone(own), **options)
-            items[batch], scores[batch] = i.cpu().numpy(), s.cpu().numpy()
-        return items, scores
+            i, s, most = tree_beams(self.lm, [prompts[n] for n in own], self.trie, k, beams, pad_id=self.tok.pad_token_id, exclude=None if gone is None else gone(own), bound=True, **options)
+            items[batch], scores[batch], proven[batch] = i.cpu().numpy(), s.cpu().numpy(), (s >= most[:, None]).cpu().numpy()
+        return items, scores, proven
 
     def recommend(self, cases:Cases, k:int=5, desc:str='recommend', *,
         exclude=None,              # items that are no answer; see `excluder`
@@ -478,9 +487,11 @@ class LMRecommender(Policy):
         args = dict(gone=excluder(exclude, cases, len(self.catalog)), desc=desc, length_penalty=lp, renormalize=renormalize, tails=tails)
         told = (f"{beams} beams{'' if labels is None else ' or more'}", f'length penalty {lp:g}') if beams > 1 or labels is not None else ('greedy',)
         how = self._how(*told, 'renormalised' if renormalize else '', _without(exclude), '' if labels is None else f'at most {cap} a label')
-        if labels is None: return Recs(*self._best(prompts, range(len(cases)), k, beams, **args), decoder=how)
+        if labels is None:
+            items, scores, proven = self._best(prompts, range(len(cases)), k, beams, **args)
+            return Recs(items, scores, decoder=how, proven=proven)
         pool = min(max(beams, 2*k), len(self.catalog))
-        return Recs(*_capped(lambda todo, m: self._best(prompts, todo, m, m, **args), len(cases), k, pool, labels, cap), decoder=how)
+        return Recs(*_capped(lambda todo, m: self._best(prompts, todo, m, m, **args)[:2], len(cases), k, pool, labels, cap), decoder=how)
 
     def sample(self, cases:Cases, n:int=1, temperature:float=1., seed:int=0, desc:str='sample', *,
         replace:bool=True, # False: n different items

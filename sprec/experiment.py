@@ -29,11 +29,11 @@ from filelock import FileLock, Timeout
 from . import report
 from .baselines.d3 import D3, tune_alpha
 from .baselines.reweight import case_weights, per_case
-from .baselines.sasrec import SASRecommender, load_sasrec, save_sasrec, train_sasrec
+from .baselines.sasrec import load_sasrec, save_sasrec, train_sasrec
 from .data import Cases, Popularity, Split, load_split, save_split
 from .decode import LMRecommender
 from .errors import InputError, nearest
-from .files import SUMS, beside, flaw, partial, publish, remove, seal, sha256, write_json, write_text
+from .files import beside, flaw, partial, publish, remove, seal, sha256, write_json, write_text
 from .free import Writer
 from .ground import Grounder, GroundedRecommender, LMEncoder, NgramEncoder, SentenceEncoder
 from .metrics import category_share, evaluate, kl, total_variation
@@ -42,7 +42,7 @@ from .prompts import Template
 from .recipes import PRESETS, RECIPES, SASREC, TINY, TUNED
 from .selfplay import FITTING, Play, check, keep_json, kept_json, put_back, seed_for, selfplay, sound
 from .sft import sft, sft_rows, writing
-from .sources import load_data, manifest_table, pack, read_settings, unpack
+from .sources import load_data, manifest_table, read_settings, unpack
 from .toy import Oracle, ToyWorld, toy_world
 from .uncertainty import bootstrap
 

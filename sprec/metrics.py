@@ -385,7 +385,7 @@ def evaluate(
     train:Cases=None,         # training cases; needed for history_from='train'
     denominator:str='cases',  # 'cases': all of them; 'official': all but accuracy over cases with a known target
     history_from:str='cases', # whose histories fairness is compared with: 'cases' or 'train'
-) -> dict:                    # name@k -> float, the paper's names first; TextValid where there is text
+) -> dict:                    # name@k -> float, the paper's names first; TextValid where there is text, Proven@k where a search said it
     "All metrics of a set of recommendations."
     ks = sorted({int(ks)} if np.ndim(ks) == 0 else set(ks))
     items = _checked(getattr(recs, 'items', recs), cases, catalog, ks, train, denominator, history_from)
@@ -402,6 +402,8 @@ def evaluate(
     out |= dict(LongTail=np.full(len(ks), np.nan)) | {name: np.cumsum(s.sum(0))[at - 1]/counts.slots for name, s in slots.items()}
     text = getattr(recs, 'text', None)
     out = {f'{name}@{k}': float(v) for name in COLUMNS if name in out for k, v in zip(ks, out[name])}
+    proven = getattr(recs, 'proven', None)
+    if proven is not None: out |= {f'Proven@{k}': float(np.asarray(proven)[:, :k].all(1).mean()) for k in ks}
     return out if text is None else out | dict(TextValid=text_validity(text, catalog))
 
 # %% ../nbs/18_metrics.ipynb #fb2973b5

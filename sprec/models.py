@@ -134,6 +134,10 @@ def _broken(folder): # what is wrong with the files of a model's folder, or ''
         except SafetensorError as e: return f"{f.name} is cut short or damaged ({e}); copy or make it again"
     return ''
 
+def _unknown(tok): # the token that unknown text becomes; None where every text has tokens of its own
+    model = getattr(getattr(tok, 'backend_tokenizer', None), 'model', None)
+    return None if model is not None and getattr(model, 'unk_token', 0) is None else tok.unk_token_id
+
 def check_tokens(
     tok,       # a tokenizer
     rows:int,  # of the model's embedding
@@ -141,7 +145,7 @@ def check_tokens(
 ):
     "Refuse a tokenizer that can write tokens for which the model has no row."
     over = {t: i for t, i in tok.get_vocab().items() if i >= rows}
-    named = {tok.bos_token_id, tok.eos_token_id, tok.pad_token_id, tok.unk_token_id}
+    named = {tok.bos_token_id, tok.eos_token_id, tok.pad_token_id, _unknown(tok)}
     idle = {t.content for i, t in getattr(tok, 'added_tokens_decoder', {}).items() if t.special and i not in named}
     used = sorted((i, t) for t, i in over.items() if t not in idle or t in str(tok.chat_template or ''))
     if used:

@@ -19,7 +19,7 @@ from trl.trainer import dpo_trainer
 from unittest.mock import patch
 from .errors import InputError, nearest
 from .losses import LOSSES, dpo, sft_term
-from .sft import StageTrainer, out_of_memory, prefixed, run_stage
+from .sft import StageTrainer, out_of_memory, run_stage
 from .tree import TreeCollator, branch_logps, unwrap
 
 # %% ../nbs/23_preference.ipynb #ea513e32

@@ -23,8 +23,8 @@ from .files import SUMS, flaw, partial, publish, read_array, read_json, remove, 
 from .decode import LMRecommender
 from .models import fingerprint, restore, save_lm
 from .negatives import Negatives, mixed_negatives, own_negatives, popular_negatives, random_negatives, refill, semantic_negatives, similar_items, title_encoder
-from .preference import pref_rows, prefer, prefixed, reference_logps
-from .sft import sft, sft_rows, writing
+from .preference import pref_rows, prefer, reference_logps
+from .sft import prefixed, sft, sft_rows, writing
 
 # %% ../nbs/24_selfplay.ipynb #63f42e72
 # which way a validation metric is better, by its name before the @

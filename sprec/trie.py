@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from .data import Catalog, InputError
 from .files import beside
-from .prompts import Template, _Special, encode_titles
+from .prompts import Template, _Special
 
 # %% ../nbs/15a_trie.ipynb #0e61d0b7
 @dataclass
