@@ -29,7 +29,7 @@ def report(name, problems, note=''):
 def copy_tree(dest):
     "What the checks need: the notebooks, the library and the files at the top."
     junk = shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', 'runs', '.last_checked', '*.partial')
-    for folder in (nbs, lib): shutil.copytree(root/folder, dest/folder, ignore=junk)
+    for folder in (nbs, lib, '.ci'): shutil.copytree(root/folder, dest/folder, ignore=junk)
     for f in root.iterdir():
         if f.is_file(): shutil.copy2(f, dest)
     return dest

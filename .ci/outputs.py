@@ -30,6 +30,7 @@ def texts(outputs):
         if 'text/markdown' in data: shown.append(plain(joined(data['text/markdown'])))
         elif 'text/html' in data: shown.append(plain(from_html(joined(data['text/html']))))
         elif 'text/plain' in data: shown.append(plain(joined(data['text/plain'])))
+    shown.sort(key=lambda t: bool(re.match(r'<\w+ size [\dx.]+ with', t)))      # figures last: shells show them before or after a value
     return ([printed] if printed else []) + shown
 
 def same_number(a, b):

@@ -16,7 +16,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 import numpy as np
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from . import report
 from .errors import InputError, nearest
 from .experiment import KINDS, as_changes, asked, claim, first_stages, folder_name, found_from, guide, measure, only_here, prepare, provenance, read_config, run, settle
