@@ -33,6 +33,11 @@ def skipped(path):
     found = {c['id']: getattr(c, 'directives_', None) or {} for c in nb.cells if 'id' in c}
     return {i for i, d in found.items() if flags & d.keys() or d.get('eval:', [''])[0].lower() == 'false'}
 
+def plainly(nb):
+    "Warnings name the file that gave them; leave out where the checkout lies."
+    for o in (o for cell in nb.cells for o in cell.get('outputs', []) if o.output_type == 'stream'):
+        o.text = o.text.replace(f'{root}/', '')
+
 def run(path):
     "Run one page; the sentence says how it went, the bool whether it went well."
     name, skip = path.relative_to(root), skipped(path)
@@ -44,6 +49,7 @@ def run(path):
     try: page.execute(env=page_env())
     except (CellExecutionError, DeadKernelError) as e:
         return re.sub(r'\x1b\[[0-9;]*m', '', str(e)) + f'\n{name}: failed and was left as it was', False
+    plainly(nb)
     nbformat.write(nb, path)
     subprocess.run([bin_dir/'nbdev_clean', '--fname', path], check=True, cwd=root)
     return f'{name}: {time.time()-start:.0f} s' + (f', {len(skip)} cells kept as they were' if skip else ''), True
