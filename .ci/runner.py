@@ -4,6 +4,7 @@ usage: runner.py OUT [--workers 2] [--flags "slow"] [--threads 1] PAGE ...
 Each page has a process of its own, forked after the slow imports. OUT gets a JSON file a page: seconds, error, outputs by cell id."""
 import argparse
 import contextlib
+import gc
 import json
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ def preload(threads):
     if threads:
         torch.set_num_threads(threads)
         torch.set_num_threads = lambda n: None
+    gc.collect(); gc.freeze()      # what pages share is not searched for rubbish each time a Trainer ends
 
 def make_shell(path):
     from execnb.shell import CaptureShell
@@ -35,7 +37,7 @@ def make_shell(path):
     return Shell(path, mpl_format='png')
 
 def run_page(path, flags='', place=None):
-    "Run one page in this process: a dict with seconds, error ('' if all is well), and outputs by cell id."
+    "Run one page in this process: a dict with seconds, error ('' if all is well), outputs and processor seconds by cell id."
     from nbdev.config import get_config
     from nbdev.frontmatter import FrontmatterProc
     from nbdev.process import NBProcessor
@@ -43,7 +45,7 @@ def run_page(path, flags='', place=None):
     os.environ['IN_TEST'] = '1'
     here = str(Path(__file__).resolve().parent)
     sys.path[:] = [p for p in sys.path if os.path.abspath(p) != here]      # pages do not see this folder
-    skip, start, outputs, error = set(get_config().tst_flags.split()) - set(flags.split()), time.time(), {}, ''
+    skip, start, outputs, cpu, error = set(get_config().tst_flags.split()) - set(flags.split()), time.time(), {}, {}, ''
     nb = NBProcessor(path, procs=FrontmatterProc, process=True).nb
     if str(getattr(nb, 'frontmatter_', {}).get('skip_exec', '')).lower() == 'true': return dict(secs=0, error='', outputs={})
     os.chdir(path.parent)
@@ -54,12 +56,14 @@ def run_page(path, flags='', place=None):
         found = getattr(cell, 'directives_', None) or {}
         if cell.cell_type != 'code' or skip & found.keys() or found.get('eval:', [''])[0].lower() == 'false': continue
         if placed: placed.cell(cell['id'])
+        before = sum(os.times()[:4])
         outputs[cell['id']] = shell.run(cell.source)
+        cpu[cell['id']] = sum(os.times()[:4]) - before       # with the processes it waited for
         if shell.exc:
             said = ''.join(''.join(o['text']) for o in outputs[cell['id']] if o['output_type'] == 'stream')
             error = f"cell {cell['id']} of {path.name}:\n{said[-2000:]}" + ''.join(traceback.format_exception(shell.exc))
             break
-    return dict(secs=time.time() - start, error=error, outputs=outputs)
+    return dict(secs=time.time() - start, error=error, outputs=outputs, cpu=cpu)
 
 def child(path, out, flags, cover, place):
     "A page in a process of its own; what it prints past the shell goes to a file."

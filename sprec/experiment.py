@@ -6,8 +6,8 @@
 __all__ = ['KINDS', 'SUFFIXES', 'Settings', 'convert', 'as_changes', 'settle', 'commit', 'hardware', 'provenance',
            'peak_memory_mb', 'folder_name', 'get_data', 'get_model', 'details', 'asked', 'measure', 'stage', 'steps_of',
            'learn_titles', 'first_sft', 'get_sasrec', 'guide', 'claim', 'read_config', 'found_from', 'only_here',
-           'plays_of', 'prepare', 'once', 'first_stages', 'config_hash', 'keep_data', 'run', 'write_report', 'load_run',
-           'answer']
+           'plays_of', 'prepare', 'once', 'first_stages', 'config_hash', 'keep_data', 'run', 'run_figures',
+           'new_report', 'write_report', 'load_run', 'answer']
 
 # %% ../nbs/40_experiment.ipynb #cc029864
 import hashlib
@@ -533,16 +533,32 @@ def run(
     return shown
 
 # %% ../nbs/40_experiment.ipynb #ea81ac22
-def write_report(out:Path, rows:list, split:Split, config:dict) -> Path:
-    "Figures and report.html of a run."
-    figures = {'Popularity of the training targets': report.popularity_figure(split.catalog)}
-    if any(r['round'] for r in rows): figures = {'By round': report.round_figure(rows)} | figures
-    else: figures = {'Methods': report.bar_figure(rows)} | figures
+def run_figures(rows:list, catalog) -> dict: # caption -> Figure
+    "What a run's report draws."
+    by_round = any(r['round'] for r in rows)
+    first = {'By round': report.round_figure(rows)} if by_round else {'Methods': report.bar_figure(rows)}
+    return first | {'Popularity of the training targets': report.popularity_figure(catalog)}
+
+def new_report(out:Path, rows:list, split:Split, config:dict) -> Path:
+    "Draw the figures of a run and write its report.html."
+    figures = run_figures(rows, split.catalog)
     figures = dict(zip(figures, report.save_figures(out, figures)))                                  # drawn once
-    facts = {k: v for k, v in config.items() if k not in ('settings', 'started_in')} | config['settings'] | {k: rows[-1][k] for k in ('commit', 'versions', 'hardware', 'config_hash')}
+    made = {k: rows[-1][k] for k in ('commit', 'versions', 'hardware', 'config_hash')}
+    facts = {k: v for k, v in config.items() if k not in ('settings', 'started_in')} | config['settings'] | made
     told = report.sentences(rows) if {'dpo-rn', 'sprec'} <= {r['method'] for r in rows} else []
-    return report.html_report(out, f"{', '.join(report.label(m) for m in report.in_order(r['method'] for r in rows))} on {config['data']}",
-        {'Last round': report.table(rows), 'Data': manifest_table(split)}, figures, told, facts)
+    methods = ', '.join(report.label(m) for m in report.in_order(r['method'] for r in rows))
+    tables = {'Last round': report.table(rows), 'Data': manifest_table(split)}
+    return report.html_report(out, f"{methods} on {config['data']}", tables, figures, told, facts)
+
+def write_report(out:Path, rows:list, split:Split, config:dict) -> Path:
+    "The report of a run; not drawn again where it stands and was made from the same rows by the same code."
+    note, page = out/'figures/made_from.txt', out/'report.html'
+    made_from = hashlib.sha256(json.dumps([rows, config, provenance()], default=str).encode()).hexdigest()
+    told = lambda: f'{made_from} {sha256(page)}'
+    if page.is_file() and note.is_file() and note.read_text() == told(): return page
+    new_report(out, rows, split, config)
+    write_text(note, told())
+    return page
 
 # %% ../nbs/40_experiment.ipynb #1a964a22
 def load_run(

@@ -153,11 +153,20 @@ def in_order(methods) -> list:
     return sorted(dict.fromkeys(methods), key=lambda m: known.index(m) if m in known else len(known))
 
 # %% ../nbs/41_report.ipynb #5db632b2
+def _settle(fig, engine):
+    "Lay out until nothing moves: tick labels depend on the layout, and the layout on tick labels."
+    places = lambda: [ax.get_position().bounds for ax in fig.axes]
+    before = None
+    for _ in range(3):
+        engine.execute(fig)
+        if places() == before: break
+        before = places()
+
 def _png(fig, dpi:int=130) -> bytes:
     "A figure, or a PNG file, as bytes; its layout is settled once, so that the same figure gives the same bytes."
     if not isinstance(fig, Figure): return Path(fig).read_bytes()
     if (engine := fig.get_layout_engine()) is not None:
-        for _ in range(3): engine.execute(fig)            # tick labels depend on the layout, and the layout on tick labels
+        _settle(fig, engine)
         fig.set_layout_engine('none')
     out = io.BytesIO()
     fig.savefig(out, format='png', dpi=dpi, facecolor='white', bbox_inches='tight', pad_inches=.05, metadata={'Software': None})
