@@ -252,6 +252,7 @@ def ratio_figure(
 BENCHES = dict(
     data='a log of ten million ratings becomes a Split; against a pandas loop over windows',
     decode='prompts become ranked items of the catalogue; against the beams of a general library',
+    exact='the best titles with a proof; against beams, and against scoring every title',
     ground='free text becomes items; against a general nearest-neighbour search',
     metrics='recommendations become the numbers of the paper; against per-user loops',
     tree='one training step with several negatives; against a trainer that repeats the prompt',

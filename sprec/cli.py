@@ -219,6 +219,8 @@ def recommend(
     method:str=typer.Option(None, help='a recipe that was run there, or sft [default: sprec, else the last]'),
     round_:int=typer.Option(None, '--round', help='after which round [default: the last]'),
     repeat:bool=typer.Option(False, '--repeat', help='may also recommend what is in the history'),
+    budget:int=typer.Option(4000, help='most tokens of the exact search'),
+    beams:int=typer.Option(None, help='so many beams instead of the exact search'),
 ):
     "Recommend titles after a history, with a model that a run has trained."
     quiet()
@@ -226,9 +228,11 @@ def recommend(
     titles = [*history, *(more or [])]
     if not titles: raise InputError('the history is empty; give titles, such as --history "First title" "Second title"')
     rec, split, method, at = load_run(run, method, round_)
-    got = answer(rec, titles, k, not repeat)
+    got = answer(rec, titles, k, not repeat, budget, beams)
     say(f"{method}, round {at}, after {len(titles)} title{'s'*(len(titles) > 1)}:"); say()
-    say(aligned(got.assign(logp=[f'{v:.3f}' for v in got.logp]).rename(columns=dict(logp='log p'))))
+    proven = ['' if p is None else 'proven' if p else 'open' for p in got.proven]
+    say(aligned(got.assign(logp=[f'{v:.3f}' for v in got.logp], proven=proven).rename(columns=dict(logp='log p'))))
+    if 'open' in proven: say(); say('open: another title could still stand there; a larger --budget searches further')
 
 # %% ../nbs/90_cli.ipynb #d6fbbd82
 @app.command('report', epilog="Example: sprec report runs/demo-* --out runs/demo-report")

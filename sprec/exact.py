@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PATH_FAMILIES', 'Branches', 'path_attention', 'Paths', 'paths_refusal', 'read_paths', 'Queue', 'spread', 'Best',
-           'tree_best']
+           'tree_best', 'certify', 'merged', 'ExactRecommender']
 
 # %% ../nbs/16b_exact.ipynb #f740bb46
 from contextlib import contextmanager
@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from transformers import AttentionInterface
-from .decode import Prefix, read_prompts
+from .data import Cases, Recs
+from .decode import LMRecommender, Prefix, excluder, read_prompts
 from .errors import InputError
 from .tree import tree_refusal, unwrap
 from .trie import Trie, left_below, on_device
@@ -294,3 +295,72 @@ def tree_best(
     items, scores = np.full((len(prompts), k), -1), np.full((len(prompts), k), -np.inf)
     for i, q in enumerate(queues): items[i, :len(q.item)], scores[i, :len(q.score)] = q.item, q.score
     return Best(items, scores, np.array([q.bound for q in queues]), np.array([q.spent for q in queues]))
+
+# %% ../nbs/16b_exact.ipynb #40a347c8
+def certify(
+    lm, prompts,      # a model in eval mode; B lists of token ids
+    trie:Trie,
+    items,            # int [B, K]: lists of any decoder, best first; -1 where there is none
+    budget:int=4000,  # most tokens to write after a prompt
+    **options,        # of `tree_best`
+) -> np.ndarray:      # int8 [B, K]: 1 is the model's answer for this place, -1 is not, 0 is open
+    "Which answers of a list are the model's own best titles in the right place?"
+    items = np.asarray(items)
+    if items.ndim != 2 or len(items) != len(prompts) or not np.issubdtype(items.dtype, np.integer):
+        raise InputError(f"lists have shape {items.shape} and kind {items.dtype}; give whole numbers, one list for each of the {len(prompts)} prompts")
+    best = tree_best(lm, prompts, trie, items.shape[1], budget, **options)
+    same = (items[:, :, None] == best.items[:, None]) & (items >= 0)[:, :, None]
+    own = np.where(same, best.scores[:, None], -np.inf).max(-1)                      # -inf: not among the titles found
+    before = (best.scores[:, None] > own[:, :, None]).sum(-1)                        # titles that stand before it
+    right = same.any(-1) & (own == best.scores) & best.proven
+    wrong = best.proven & ~right | same.any(-1) & (before > np.arange(items.shape[1]))
+    return right.astype(np.int8) - wrong
+
+# %% ../nbs/16b_exact.ipynb #f85a0d44
+def merged(items, scores, more, their) -> tuple: # (int32 [B, k], float32 [B, k])
+    "The best k of two lists of answers for the same cases, each item once, best first."
+    both, value = np.concatenate([items, more], 1), np.concatenate([scores, their], 1)
+    again = (both[:, :, None] == both[:, None]) & np.tri(both.shape[1], k=-1, dtype=bool)
+    value = np.where(again.any(2) | (both < 0), -np.inf, value)
+    best = np.argsort(-value, 1, kind='stable')[:, :items.shape[1]]
+    value = np.take_along_axis(value, best, 1)
+    return np.where(value > -np.inf, np.take_along_axis(both, best, 1), -1), value
+
+class ExactRecommender:
+    "A language model's best titles by best-first search, proven where the budget allows."
+    def __init__(self,
+        rec:LMRecommender,  # the model; nothing of it is changed
+        budget:int=4000,    # most tokens to write for a case
+        width:int=16,       # paths that each case goes on with at a time
+    ):
+        _check_search(rec.trie, 1, budget, width, None)
+        self.rec, self.catalog, self.budget, self.width = rec, rec.catalog, budget, width
+
+    def score_catalog(self, *args, **kw): return self.rec.score_catalog(*args, **kw)
+    def sample(self, *args, **kw): return self.rec.sample(*args, **kw)
+
+    def recommend(self, cases:Cases, k:int=5, desc:str='exact', *,
+        exclude=None,              # items that are no answer; see `excluder`
+        length_penalty:float=None, # the recommender's own if None
+        renormalize:bool=False,    # probabilities among allowed tokens only
+    ) -> Recs:
+        "The `k` best titles of each case, and which of them are proven; `spent` counts the tokens of each case."
+        rec, n = self.rec, len(self.catalog)
+        if not 1 <= k <= n: raise InputError(f"k is {k}, but the catalogue has {n} items; choose k from 1 to {n}")
+        power = rec.length_penalty if length_penalty is None else length_penalty
+        prompts, gone = rec.prompts(cases), excluder(exclude, cases, n)
+        items, scores = np.full((len(cases), k), -1, np.int32), np.full((len(cases), k), -np.inf, np.float32)
+        proven, self.spent, bound = np.zeros((len(cases), k), bool), np.zeros(len(cases), np.int64), np.zeros(len(cases))
+        for b in rec._batches(prompts, min(self.budget, 512), desc):
+            best = tree_best(rec.lm, [prompts[j] for j in b], rec.trie, k, self.budget, self.width, renormalize=renormalize,
+                             length_penalty=power, exclude=None if gone is None else gone(b), pad_id=rec.tok.pad_token_id)
+            items[b], scores[b], proven[b], self.spent[b] = best.items, best.scores, best.proven, best.spent
+            bound[b] = best.bound
+        short = np.flatnonzero((items < 0).any(1) & (bound > -np.inf))           # the budget ended before k titles were found
+        if len(short):
+            i, s, _ = rec._best(prompts, short.tolist(), k, max(k, rec.beams or k), gone, desc, length_penalty=power, renormalize=renormalize)
+            items[short], scores[short] = merged(items[short], scores[short], i, s)
+            proven[short] = (scores[short] >= bound[short, None]) & (items[short] >= 0)
+        told = (f'best first within {self.budget} tokens', f'length penalty {power:g}' if power else '',
+                'renormalised' if renormalize else '', '' if exclude is None else 'without the history' if isinstance(exclude, str) else 'without items given')
+        return Recs(items, scores, decoder=rec._how(*told), proven=proven)

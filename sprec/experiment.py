@@ -31,6 +31,7 @@ from .baselines.d3 import D3, tune_alpha
 from .baselines.reweight import case_weights, per_case
 from .baselines.sasrec import load_sasrec, save_sasrec, train_sasrec
 from .data import Cases, Popularity, Split, load_split, save_split
+from .exact import ExactRecommender
 from .decode import LMRecommender
 from .errors import InputError, nearest
 from .files import beside, flaw, partial, publish, remove, seal, sha256, write_json, write_text
@@ -56,6 +57,7 @@ class Settings(Play):
     history:int=10            # paper 5.1.1
     read:str=''               # how the data are read: 'key=value; key=value', or JSON, see `sources.unpack` and `sources.settings_of`
     template:str='alpaca'     # code; 'bare' or 'chat'
+    titles:str='stored'       # 'stored' (paper), or 'natural': The Matrix (1999) for Matrix, The (1999)
     max_length:int=512        # code
     lora:bool=True            # code: rank 16, alpha 32, dropout 0.05, all linear layers
     lora_r:int=16             # code
@@ -74,6 +76,7 @@ class Settings(Play):
     tokenizer:str='bpe'       # tiny models: 'bpe' or 'word'
     vocab_size:int=4096       # tiny models with bpe
     beams:int=5               # constrained beams at test
+    search:str='beams'        # test and validation answers: 'beams' (paper), or 'exact': best first, within `budget`
     length_penalty:float=0.   # 0: a title's score is its log-probability
     batch_tokens:int=16_384   # tokens in a batch of decoding
     answers:str='trie'        # test answers: 'trie' (constrained beams) or 'text' (written freely, then grounded, as in the paper)
@@ -89,6 +92,8 @@ class Settings(Play):
         for k in ('sft_batch', 'title_batch'): self.at_once(k)
         if self.load_in_4bit and not self.lora: raise InputError("load_in_4bit is on, but weights in 4 bits do not train, and lora is off; switch lora on")
         if self.answers not in ('trie', 'text'): raise InputError(f"answers is {self.answers!r}; choose trie or text{nearest(self.answers, ('trie', 'text'))}")
+        if self.search not in ('beams', 'exact'): raise InputError(f"search is {self.search!r}; choose beams or exact{nearest(self.search, ('beams', 'exact'))}")
+        if self.search == 'exact' and self.answers != 'trie': raise InputError("search is 'exact', but answers is 'text', which is written freely; leave search out")
         try: alphas = [float(a) for a in self.alphas.split()]
         except ValueError: alphas = []
         if not alphas or not all(0 < a <= 1 for a in alphas): raise InputError(f"alphas is {self.alphas!r}; give numbers above 0 and up to 1 with spaces between them")
@@ -201,7 +206,7 @@ def get_model(
     trie=None,           # a file of `save_trie`; the trie is built if None
 ) -> LMRecommender:
     "The model of a run, before any training."
-    template = Template(settings.template, split.domain)
+    template = Template(settings.template, split.domain, settings.titles)
     if model == 'tiny':
         texts = [template.completion(t) for t in split.catalog.titles] + [template.prompt(split.catalog.titles[:2])]
         lm, tok = tiny_lm(texts, settings.hidden, settings.layers, settings.heads, settings.kv_heads, settings.tokenizer, settings.vocab_size, settings.max_length, seed)
@@ -233,9 +238,9 @@ def details(
 def asked(
     rec:LMRecommender,
     settings:Settings,
-):           # what answers the test cases: the recommender itself, or its free text grounded in the catalogue
+):           # what answers the test cases: the recommender itself, its exact search, or its free text grounded in the catalogue
     "The recommender as the settings want it asked."
-    if settings.answers == 'trie': return rec
+    if settings.answers == 'trie': return ExactRecommender(rec, settings.budget) if settings.search == 'exact' else rec
     encoder = NgramEncoder() if settings.encoder == 'ngrams' else LMEncoder(rec.lm, rec.tok) if settings.encoder == 'lm' else SentenceEncoder(settings.encoder)
     return GroundedRecommender(Writer(rec), Grounder(rec.catalog, encoder))
 
@@ -457,6 +462,7 @@ def first_stages(rec, split, settings, seed, out, names, watched, say) -> dict: 
         log = stage(out/name, rec, lambda: first_sft(rec, split, settings, seed, '' if name == 'sft' else RECIPES[name].weights, **steps_of(out/name, settings)),
                     lambda: dict(measured=watched(rec)))
         say(f"{report.label(name)}: {log['steps']} steps, loss {log['loss']:.3f}, {log['seconds']:.0f} s")
+        if told := report.proven_words(log['measured']): say(f"{report.label(name)}: {told}")
         rows[name] = log['measured'] | dict(round=0, sft_loss=log['loss'], seconds_sft=log['seconds'], tokens=log['tokens'])
     return rows
 
@@ -528,7 +534,8 @@ def run(
             rows += [base | dict(method=name) | x for x in path]
             shown = _write(out, rows, kept)
             if len(path) > 1: say(f"{report.label(name)}: {plays[name].rounds} round{'s'*(plays[name].rounds > 1)}, ORRatio@1 {path[0]['ORRatio@1']:.3f} to {path[-1]['ORRatio@1']:.3f}, {sum(v for x in path[1:] for k, v in x.items() if k.startswith('seconds')):.0f} s")
-            elif name != 'bigrec': say(f"{report.label(name)}: ORRatio@1 {path[0]['ORRatio@1']:.3f}, HR@5 {path[0]['HR@5']:.3f}" + (f", alpha {path[0]['alpha']:g}" if 'alpha' in path[0] else ''))
+            if len(path) > 1 and (told := report.proven_words(path[-1])): say(f"{report.label(name)}: {told}")
+            if len(path) == 1 and name != 'bigrec': say(f"{report.label(name)}: ORRatio@1 {path[0]['ORRatio@1']:.3f}, HR@5 {path[0]['HR@5']:.3f}" + (f", alpha {path[0]['alpha']:g}" if 'alpha' in path[0] else ''))
         write_report(out, shown, split, config)
     return shown
 
@@ -591,16 +598,26 @@ def load_run(
         rec = D3(rec, get_sasrec(out, how['guide'], split, config['seed'])[0].scores, alpha=how['alpha'], beams=settings.d3_beams)
     return rec, split, method, round
 
+def _told(catalog, item, score, proven): # one answer as a row
+    tags = ', '.join(c for c, m in zip(catalog.categories, catalog.membership[item]) if m)
+    return dict(title=catalog.titles[item], logp=float(score), proven=proven, categories=tags)
+
 def answer(
-    rec,           # an LMRecommender, or a D3
-    history,       # titles, oldest first
-    k:int=5,       # how many answers
-    new:bool=True, # leave out what is in the history
-) -> pd.DataFrame: # title, log-probability, categories; best first
+    rec,              # an LMRecommender, or a D3
+    history,          # titles, oldest first
+    k:int=5,          # how many answers
+    new:bool=True,    # leave out what is in the history
+    budget:int=4000,  # most tokens of the exact search
+    beams:int=None,   # so many beams instead of the exact search
+) -> pd.DataFrame:    # title, log-probability, whether it is proven (None where a decoder cannot say), categories; best first
     "What a recommender says to a history of titles."
     if not len(history): raise InputError("the history is empty; give at least one title")
+    if beams is not None and beams < k: raise InputError(f"beams is {beams} for {k} answers; give at least as many beams as answers")
     cat = getattr(rec, 'rec', rec).catalog
     past = [cat.find(t) for t in history]
-    recs = rec.recommend(Cases([past], [0]), k, exclude='history' if new else None)
-    found = [(int(i), float(s)) for i, s in zip(recs.items[0], recs.scores[0]) if i >= 0]
-    return pd.DataFrame([dict(title=cat.titles[i], logp=s, categories=', '.join(c for c, m in zip(cat.categories, cat.membership[i]) if m)) for i, s in found])
+    if isinstance(rec, LMRecommender) and beams is None: rec = ExactRecommender(rec, budget)
+    more = dict(beams=beams) if beams and isinstance(rec, LMRecommender) else {}
+    recs = rec.recommend(Cases([past], [0]), k, exclude='history' if new else None, **more)
+    proven = [None]*k if recs.proven is None else recs.proven[0].tolist()
+    rows = [_told(cat, i, s, p) for i, s, p in zip(recs.items[0], recs.scores[0], proven) if i >= 0]
+    return pd.DataFrame(rows, columns=['title', 'logp', 'proven', 'categories'])

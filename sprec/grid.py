@@ -164,7 +164,7 @@ def tune(
     out = claim(out, config)
     with only_here(out):
         def watched(r):
-            recs = r.recommend(split.valid, 5)
+            recs = asked(r, settings).recommend(split.valid, 5)
             gains = target_gains(recs.items, split.valid.target, 5)[1]
             return evaluate(recs, split.valid, split.catalog) | {'NDCG@5_se': float(gains.std()/np.sqrt(len(gains)))}
         first_stages(rec, split, settings, seed, out, [], watched, say)

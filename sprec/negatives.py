@@ -10,6 +10,7 @@ __all__ = ['Negatives', 'counted', 'random_negatives', 'popular_negatives', 'tit
 from dataclasses import dataclass, field
 import numpy as np
 from .data import Cases, Catalog, InputError
+from .exact import ExactRecommender
 from .decode import LMRecommender
 from .ground import LMEncoder, Neighbours, NgramEncoder, SentenceEncoder, embed
 
@@ -158,13 +159,14 @@ def semantic_negatives(
 def own_negatives(
     rec:LMRecommender,       # the model as it is now (anything with `recommend` and `sample` will do)
     cases:Cases,             # N cases
-    how:str='greedy',        # 'greedy', 'sample' or 'beams'
+    how:str='greedy',        # 'greedy', 'sample', 'beams' or 'exact'
     n:int=1,                 # negatives per case
     equal:str='drop',        # an answer that is the target: 'drop' it or take the 'next' one
     temperature:float=1.,    # of 'sample'
     seed:int=0,              # of 'sample'
     *,
-    beams:int=None,          # of 'beams': how many are kept; the recommender's own number, at least n, if None
+    beams:int=None,          # of 'greedy' and 'beams': how many are kept; the recommender's own number, at least n, if None
+    budget:int=4000,         # of 'exact': most tokens to write for a case
     distinct:bool=False,     # of 'sample': n different items a case
     exclude_history:bool=False, # keep items of the history out
 ) -> Negatives:
@@ -174,6 +176,7 @@ def own_negatives(
     gone = dict(exclude='history') if exclude_history else {}
     def ask(some, k, seed):
         if how == 'sample': return rec.sample(some, k, temperature, seed, **(dict(replace=False) | gone if apart else {})).items
+        if how == 'exact': return ExactRecommender(rec, budget).recommend(some, k, **gone).items
         return rec.recommend(some, k, **gone, **(dict(beams=max(beams, k)) if beams else {})).items
     wide = ask(cases, n + (apart and equal == 'next'), seed)
     answers = wide[:, :n]
@@ -187,10 +190,10 @@ def own_negatives(
     return counted(items, cases.target, hit.sum(), f'own, {how}', cases.history, refilled=int((hit & (items >= 0)).sum()))
 
 def _check_own(how, n, equal, beams, distinct, exclude_history): # refuse what cannot be asked of a model
-    if how not in ('greedy', 'sample', 'beams'): raise InputError(f"negatives can be 'greedy', 'sample' or 'beams', got {how!r}")
+    if how not in ('greedy', 'sample', 'beams', 'exact'): raise InputError(f"negatives can be 'greedy', 'sample', 'beams' or 'exact', got {how!r}")
     if equal not in ('drop', 'next'): raise InputError(f"an answer equal to the target can be 'drop'ped or replaced by the 'next' one, got {equal!r}")
-    if how == 'greedy' and n > 1: raise InputError(f"greedy decoding gives one answer, {n} were asked for; use 'beams' or 'sample'")
-    if beams and (how != 'beams' or beams < n): raise InputError(f"beams is {beams} for {n} {how!r} negatives; it is a number of beams for how='beams', at least n")
+    if how == 'greedy' and n > 1: raise InputError(f"greedy decoding gives one answer, {n} were asked for; use 'beams', 'exact' or 'sample'")
+    if beams and (how not in ('greedy', 'beams') or beams < n): raise InputError(f"beams is {beams} for {n} {how!r} negatives; it is a number of beams for how='greedy' or 'beams', at least n")
     if how == 'sample' and exclude_history and n > 1 and not distinct:
         raise InputError(f"{n} independent draws cannot leave out the history; set distinct=True with exclude_history, or take one negative")
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'PALETTE', 'MARKERS', 'METRICS', 'CSS', 'write_rows', 'check_place', 'append_row', 'read_rows',
            'drawn', 'label', 'color', 'arrow', 'in_order', 'Chart', 'panels', 'final_rows', 'summary', 'table',
-           'escaped', 'to_markdown_table', 'to_text_table', 'changes', 'sentences', 'differences', 'round_figure',
-           'bar_figure', 'paired_figure', 'popularity_figure', 'save_figures', 'Markup', 'html_report']
+           'escaped', 'to_markdown_table', 'to_text_table', 'changes', 'sentences', 'proven_words', 'differences',
+           'round_figure', 'bar_figure', 'paired_figure', 'popularity_figure', 'save_figures', 'Markup', 'html_report']
 
 # %% ../nbs/41_report.ipynb #e79b43e6
 import base64
@@ -365,6 +365,17 @@ def sentences(
     return [say('dpo-rn', 'DPO with random negatives', lambda: _biased(rows, base, close)),
             say('sprec', "SPRec's diversity and fairness", lambda: _repaired(rows, base, close)),
             say('sprec', "SPRec's accuracy", lambda: _accurate(rows, base))]
+
+# %% ../nbs/41_report.ipynb #611b2dc2
+def proven_words(
+    row,     # dict with Proven@1, perhaps Proven@5
+) -> str:    # '' where nothing is known
+    "How many answers are proven to be the model's own best, in words."
+    share = row.get('Proven@1', np.nan)
+    if not share == share: return ''
+    rest = f", all five in {row['Proven@5']:.0%}" if row.get('Proven@5', np.nan) == row.get('Proven@5') else ''
+    help = '; search=exact or a larger budget finds the model\'s own' if share < .9 else ''
+    return f"first answer proven in {share:.0%} of cases{rest}{help}"
 
 # %% ../nbs/41_report.ipynb #22dd1023
 def differences(

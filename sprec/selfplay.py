@@ -32,10 +32,10 @@ BETTER = dict(HR=1, NDCG=1, DivRatio=1, Coverage=1, Valid=1, Entropy=1, ORRatio=
 
 # %% ../nbs/24_selfplay.ipynb #39082c56
 def _refuse(play): # settings that cannot be, before any work
-    for name, allowed in dict(negatives=('own', 'random', 'popular', 'semantic'), decoding=('greedy', 'sample', 'beams'), equal=('drop', 'next', 'random'),
+    for name, allowed in dict(negatives=('own', 'random', 'popular', 'semantic'), decoding=('greedy', 'sample', 'beams', 'exact'), equal=('drop', 'next', 'random'),
                               generate=('before_sft', 'after_sft'), reference=('after_sft', 'round_start'), loss=tuple(losses.LOSSES), smoothing_by=('constant', 'scores')).items():
         if getattr(play, name) not in allowed: raise InputError(f"{name} is {getattr(play, name)!r}; choose one of {', '.join(allowed)}")
-    for name in ('rounds', 'cases_per_round', 'n_negatives', 'round_sft_batch', 'dpo_batch', 'round_epochs', 'similar', 'patience', 'beams_per_negative', 'micro_batch'):
+    for name in ('rounds', 'cases_per_round', 'n_negatives', 'round_sft_batch', 'dpo_batch', 'round_epochs', 'similar', 'patience', 'beams_per_negative', 'micro_batch', 'budget'):
         least = 0 if name in ('rounds', 'beams_per_negative', 'micro_batch') else 1
         if getattr(play, name) < least: raise InputError(f"{name} is {getattr(play, name)}; it must be at least {least}")
     for name in ('beta', 'temperature'):
@@ -58,7 +58,7 @@ class Play:
     sft:bool=True              # the SFT step; False is the ablation noSFT
     dpo:bool=True              # the DPO step; False is the ablation noDPO
     negatives:str='own'        # 'own'; 'random' (the ablation RN, and plain DPO); 'popular' or 'semantic' (RosePO)
-    decoding:str='greedy'      # own negatives: 'greedy' (code), 'sample' (Eq. 7) or 'beams'
+    decoding:str='greedy'      # own negatives: 'greedy' (code, with beams_per_negative=1), 'sample' (Eq. 7), 'beams', or 'exact'
     n_negatives:int=1          # paper; more in Figure 6
     temperature:float=1.       # of 'sample'
     equal:str='drop'           # an own negative that is the target: 'drop' the pair, take the 'next' title or a 'random' one
@@ -77,7 +77,8 @@ class Play:
     gradient_checkpointing:bool=False # states are made again in the backward pass: less memory, more time
     checkpoint_seconds:float=300. # how old the checkpoint within a stage may get, from which a killed one goes on; 0: none
     random_ratio:float=0.      # paper 5.4.1, Figure 5: share of a round's negatives replaced by random ones
-    beams_per_negative:int=0   # 'beams': 2 in the paper 5.4.2, Figure 6; 0: as many beams as at test, at least n_negatives
+    beams_per_negative:int=0   # 'beams': 2 in the paper 5.4.2, Figure 6; 'greedy': 1 in the code; 0: as many beams as at test, at least n_negatives
+    budget:int=4000            # of exact answers: most tokens to write for a case
     distinct:bool=False        # 'sample': all negatives of a case different; Eq. 7 draws independently
     exclude_history:bool=False # code: a title of the history may be rejected; RosePO (methods, section 7) leaves them out
     popular_power:float=1.     # 'popular': drawn by training count to this power; 1 in the public re-implementation of RosePO
@@ -131,8 +132,8 @@ def check(
     if p.negatives == 'semantic' and n_items is not None and p.similar >= n_items: no(f"similar is {p.similar}, but a title has {n_items-1} others; choose a smaller one")
     if p.negatives != 'own' or p.random_ratio == 1: return play
     if p.decoding == 'greedy' and p.n_negatives > 1:
-        no(f"n_negatives is {p.n_negatives}, but decoding is 'greedy', which gives one answer; use decoding='beams' or 'sample' with it")
-    if p.beams_per_negative and p.decoding != 'beams': no(f"beams_per_negative is {p.beams_per_negative}, but decoding is {p.decoding!r}; use decoding='beams' with it")
+        no(f"n_negatives is {p.n_negatives}, but decoding is 'greedy', which gives one answer; use decoding='beams', 'exact' or 'sample' with it")
+    if p.beams_per_negative and p.decoding not in ('beams', 'greedy'): no(f"beams_per_negative is {p.beams_per_negative}, but decoding is {p.decoding!r}; use decoding='beams' with it")
     if p.distinct and p.decoding != 'sample':
         no(f"distinct says how negatives are drawn, but decoding is {p.decoding!r}, whose answers always differ; use decoding='sample' with it, or leave it out")
     if p.exclude_history and p.decoding == 'sample' and p.n_negatives > 1 and not p.distinct:
@@ -152,7 +153,7 @@ def make_negatives(rec:LMRecommender, cases:Cases, play:Play, seed:int, similar=
         if play.negatives == 'popular': return popular_negatives(cases, rec.catalog.counts, n, seed, apart, play.popular_power)
         if play.negatives == 'semantic': return semantic_negatives(cases, _lookalikes(rec, cases, play) if similar is None else similar, n, play.similar, seed, apart)
         return own_negatives(rec, cases, play.decoding, n, 'drop' if play.equal == 'random' else play.equal, play.temperature, seed,
-                             beams=n*play.beams_per_negative or None, distinct=play.distinct, exclude_history=apart)
+                             beams=n*play.beams_per_negative or None, budget=play.budget, distinct=play.distinct, exclude_history=apart)
     neg = mixed_negatives(make, cases, n_items, n, play.random_ratio, seed_for(seed, 1), apart) if play.random_ratio else make(cases)
     return refill(neg, cases, n_items, seed_for(seed, 2), apart) if play.equal == 'random' else neg
 
