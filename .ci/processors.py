@@ -1,8 +1,9 @@
 """Every page with each instruction set, with one thread and with two: a page that passes here passes on other processors too.
 
-usage: processors.py [--workers 2] [PAGE ...]
+usage: processors.py [--workers 2] [--setting default:1 ...] [--rows FILE] [PAGE ...]
 PyTorch, oneDNN and numpy are held to the instruction set together; MKL_CBWR=COMPATIBLE gives MKL its code path for processors of any maker."""
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -30,17 +31,27 @@ def settings():
         for threads in (1, 2): yield name, threads, env
     yield 'MKL_CBWR=COMPATIBLE', 1, dict(MKL_CBWR='COMPATIBLE')
 
+def keep(path, some, name, threads, good, bad, secs):
+    "The row of one setting in the file of rows, in place of an older one."
+    old = [json.loads(l) for l in Path(path).read_text(encoding='utf-8').splitlines()] if Path(path).is_file() else []
+    keep_rows(path, [dict(instructions=name, threads=threads, pages=' '.join(some) or 'all', passed=good, failed=len(bad), which=' '.join(sorted(bad)), seconds=round(secs))], 'make test-processors')
+    new = Path(path).read_text(encoding='utf-8')
+    rest = [r for r in old if (r['instructions'], r['threads'], r['pages']) != (name, threads, ' '.join(some) or 'all')]
+    Path(path).write_text(''.join(json.dumps(r) + '\n' for r in rest) + new, encoding='utf-8')
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--workers', type=int, default=2)
-    parser.add_argument('--rows', help='a file for the counts, one JSON line a setting')
+    parser.add_argument('--rows', help='a file for the counts, one JSON line a setting; written as each ends, other settings stay')
+    parser.add_argument('--setting', nargs='*', help='some only, such as avx2:2 (instructions:threads)')
     parser.add_argument('pages', nargs='*')
     args = parser.parse_args()
     if unknown := set(args.pages) - {p.stem for p in pages()}: sys.exit(f"no page named {' or '.join(sorted(unknown))}")
-    table = []
+    table, todo = [], [x for x in settings() if not args.setting or f'{x[0]}:{x[1]}' in args.setting]
+    if not todo: sys.exit(f"no setting {' or '.join(args.setting)} here; there are: {' '.join(f'{n}:{t}' for n, t, _ in settings())}")
     with tempfile.TemporaryDirectory(prefix='sprec-test-') as tmp:
         src = copy_tree(Path(tmp).resolve()/'sprec-src')
-        for i, (name, threads, env) in enumerate(settings()):
+        for i, (name, threads, env) in enumerate(todo):
             print(f'{name}, {threads} thread{"s"*(threads > 1)}', flush=True)
             os.environ['SPREC_TEST_THREADS'] = str(threads)
             ran = run_pages(src, src.parent/f'ran-{i}', args.workers, '', threads if threads > 1 else 0, args.pages, **env)
@@ -49,11 +60,9 @@ def main():
                 print(f'FAIL  {stem}')
                 for s in said: print(f'      {s}')
             table.append((name, threads, len(ran) - len(bad), bad, sum(d['secs'] for d in ran.values())))
+            if args.rows: keep(args.rows, args.pages, *table[-1])
     print(f"\n{'instructions':22}{'threads':>8}{'passed':>8}{'failed':>8}{'seconds':>9}")
     for name, threads, good, bad, secs in table: print(f'{name:22}{threads:8}{good:8}{len(bad):8}{secs:9.0f}  {" ".join(bad)}')
-    if args.rows:
-        whole = 'all pages' if not args.pages else ' '.join(args.pages)
-        keep_rows(args.rows, [dict(instructions=n, threads=t, passed=g, failed=len(b), which=sorted(b), pages=whole, seconds=round(s)) for n, t, g, b, s in table], 'make test-processors')
     sys.exit(any(bad for *_, bad, _ in table))
 
 if __name__ == '__main__': main()

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'SHAPES', 'found', 'first_words', 'search_rows', 'as_row', 'as_recs', 'kept_lists', 'model_of',
-           'search_run', 'round_', 'apart', 'exact_row', 'price_row', 'beams_price', 'reading_price', 'run_rows',
-           'unwrapped_name', 'bench_exact']
+           'search_run', 'round_', 'told_by', 'apart', 'exact_row', 'price_row', 'beams_price', 'reading_price',
+           'run_rows', 'unwrapped_name', 'bench_exact']
 
 # %% ../nbs/46h_bench_exact.ipynb #a702fb09
 import json
@@ -71,7 +71,7 @@ def _wide(recs, k): # lists of fewer answers, filled up with none
     more = ((0, 0), (0, k - recs.items.shape[1]))
     return type(recs)(np.pad(recs.items, more, constant_values=-1), np.pad(recs.scores, more, constant_values=-np.inf))
 
-# %% ../nbs/46h_bench_exact.ipynb #73885139
+# %% ../nbs/46h_bench_exact.ipynb #61122c27
 def as_row(recs, k) -> dict: # what JSON can hold
     "Lists to keep: items, scores, and which are proven where that is known."
     kept = dict(items=recs.items.tolist(), scores=recs.scores.astype(float).round(4).tolist(), decoder=recs.decoder)
@@ -104,6 +104,7 @@ def search_run(
     widths=(1, 5, 10, 20, 50), # numbers of beams
     budget:int=4000,           # of the exact search
     k:int=5,
+    renormalized:bool=False,   # also the exact search and five beams among allowed tokens only
     say=lambda text='': None,
 ) -> list:                     # rows of lists, the exact search first
     "Ask the model of a run by several searches and keep the lists."
@@ -113,6 +114,8 @@ def search_run(
     about = {c: config[c] for c in ('data', 'seed')} | dict(model=Path(config['model']).name, method=method, round=at, budget=budget, cases=len(some))
     ways = {'exact': lambda: ExactRecommender(rec, budget).recommend(some, k)}
     for w in widths: ways[f'{w} beams'] = lambda w=w: rec.recommend(some, min(w, k), beams=w)
+    if renormalized: ways |= {'exact, renormalised': lambda: ExactRecommender(rec, budget).recommend(some, k, renormalize=True),
+                              f'{k} beams, renormalised': lambda: rec.recommend(some, k, beams=k, renormalize=True)}
     for name, ask in ways.items():
         own = about | dict(search=name)
         if any(own.items() <= r.items() for r in rows): continue
@@ -124,7 +127,25 @@ def search_run(
 
 def round_(seconds, n): return round(seconds/n, 3) # a case
 
-# %% ../nbs/46h_bench_exact.ipynb #1bcc5bcb
+# %% ../nbs/46h_bench_exact.ipynb #3d7ce49d
+def told_by(
+    rows,          # of `search_run`, one data set
+    cases:Cases,   # the test cases that the lists answer, or more
+    catalog,
+) -> list:         # rows without lists: what was found, what it cost, the metrics
+    "What kept lists say."
+    alike = ('data', 'seed', 'model', 'method', 'round', 'budget', 'cases')
+    out = []
+    for r in rows:
+        true = next(e for e in rows if e['search'] == ('exact, renormalised' if 'renorm' in r['search'] else 'exact') and all(e[c] == r[c] for c in alike))
+        recs, some = as_recs(r), cases[np.arange(r['cases'])]
+        metrics = evaluate(recs, some, catalog, ks=(1, 5) if recs.items.shape[1] >= 5 else (1,))
+        share = found(_wide(recs, len(true['items'][0])), as_recs(true))
+        out.append({c: v for c, v in r.items() if c not in ('items', 'scores', 'proven', 'decoder')} | dict(sure=share.pop('cases')) | share
+                   | {c: metrics.get(c) for c in (*COLUMNS, 'Proven@1', 'Proven@5')} | first_words(recs.items, catalog.titles))
+    return out
+
+# %% ../nbs/46h_bench_exact.ipynb #d0c24c37
 def apart(
     a, b,             # `Recs` or items [N, K] of the same cases
     cases:Cases,
@@ -147,7 +168,7 @@ def apart(
         out.append(dict(metric=c, a=x[0], b=y[0], difference=y[0] - x[0], low=low, high=high))
     return out
 
-# %% ../nbs/46h_bench_exact.ipynb #70cd3834
+# %% ../nbs/46h_bench_exact.ipynb #8dbda390
 def exact_row(part, lm, prompts, trie, k, repeat, target=None, shape='') -> dict:
     "Best-first search against scoring every title: the same best titles."
     blocks = trie_blocks(trie)
@@ -177,7 +198,7 @@ def reading_price(part, lm, prompts, trie, k, repeat, shape='', target=None) -> 
     "k beams against reading the prompts alone: at least half of the time should be reading."
     return price_row(part, lambda: tree_beams(lm, prompts, trie, k, k), lambda: read_prompts(lm, prompts, 0), 'reading the prompts', repeat, shape, target)
 
-# %% ../nbs/46h_bench_exact.ipynb #3b3d6050
+# %% ../nbs/46h_bench_exact.ipynb #63298b5f
 def run_rows(
     run,                # a run's folder, such as one of SmolLM2
     cases:int=24,       # test cases
@@ -211,7 +232,7 @@ def unwrapped_name(rec) -> str:
     config = rec.lm.config
     return f"{config.model_type}, hidden {config.hidden_size}, {config.num_hidden_layers} layers"
 
-# %% ../nbs/46h_bench_exact.ipynb #a579826f
+# %% ../nbs/46h_bench_exact.ipynb #32450b0b
 SHAPES = {'toy shape': (64, 2, 512, 60, 64), 'tiny shape': (128, 4, 8192, 1000, 32)}   # hidden, layers, tokens, titles, prompts
 
 def bench_exact(

@@ -553,6 +553,8 @@ def new_report(out:Path, rows:list, split:Split, config:dict) -> Path:
     made = {k: rows[-1][k] for k in ('commit', 'versions', 'hardware', 'config_hash')}
     facts = {k: v for k, v in config.items() if k not in ('settings', 'started_in')} | config['settings'] | made
     told = report.sentences(rows) if {'dpo-rn', 'sprec'} <= {r['method'] for r in rows} else []
+    last = {r['method']: report.proven_words(r) for r in rows}
+    told += [f'{report.label(m)}: {words}.' for m, words in last.items() if words]
     methods = ', '.join(report.label(m) for m in report.in_order(r['method'] for r in rows))
     tables = {'Last round': report.table(rows), 'Data': manifest_table(split)}
     return report.html_report(out, f"{methods} on {config['data']}", tables, figures, told, facts)
