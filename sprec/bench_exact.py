@@ -7,7 +7,7 @@ __all__ = ['COLUMNS', 'SHAPES', 'found', 'first_words', 'search_rows', 'as_row',
            'search_run', 'round_', 'told_by', 'apart', 'exact_row', 'price_row', 'beams_price', 'reading_price',
            'run_rows', 'unwrapped_name', 'bench_exact']
 
-# %% ../nbs/46h_bench_exact.ipynb #a702fb09
+# %% ../nbs/46h_bench_exact.ipynb #ec5e2f2f
 import json
 import time
 from dataclasses import replace
@@ -21,6 +21,7 @@ from .exact import ExactRecommender, tree_best
 from .files import write_text
 from .metrics import evaluate
 from .trie import build_trie, trie_blocks
+from .uncertainty import compare
 
 # %% ../nbs/46h_bench_exact.ipynb #132f9dff
 def found(
@@ -145,28 +146,19 @@ def told_by(
                    | {c: metrics.get(c) for c in (*COLUMNS, 'Proven@1', 'Proven@5')} | first_words(recs.items, catalog.titles))
     return out
 
-# %% ../nbs/46h_bench_exact.ipynb #d0c24c37
+# %% ../nbs/46h_bench_exact.ipynb #ea014212
 def apart(
-    a, b,             # `Recs` or items [N, K] of the same cases
+    new, base,        # `Recs` or items [N, K] of the same cases
     cases:Cases,
     catalog,
     columns=COLUMNS,
-    n:int=500,        # resamples
-    level:float=.95,
-    seed:int=0,
-) -> list:            # dicts: metric, a, b, difference (b - a), low, high
+    n:int=499,        # resamples and swaps
+) -> list:            # dicts: metric, new, base, difference (new - base), low, high, p
     "What differs between two sets of lists, with paired intervals over cases."
-    rng, at = np.random.default_rng(seed), [np.arange(len(cases))]
-    at += [rng.integers(0, len(cases), len(cases)) for _ in range(n)]
-    lists = [np.asarray(getattr(x, 'items', x)) for x in (a, b)]
-    ks = (1,) if min(x.shape[1] for x in lists) < 5 else (1, 5)
-    both = [[evaluate(x[i], cases[i], catalog, ks=ks) for i in at] for x in lists]
-    out = []
-    for c in (c for c in columns if c in both[0][0]):
-        x, y = (np.array([r[c] for r in side]) for side in both)
-        low, high = np.nanquantile((y - x)[1:], [(1 - level)/2, (1 + level)/2])
-        out.append(dict(metric=c, a=x[0], b=y[0], difference=y[0] - x[0], low=low, high=high))
-    return out
+    long = min(np.shape(getattr(x, 'items', x))[1] for x in (new, base))
+    columns = [c for c in columns if int(c.partition('@')[2]) <= long]
+    told = {c: compare(new, base, cases, c, catalog, n=n) for c in columns}
+    return [dict(metric=c, new=r['a'], base=r['b']) | {k: r[k] for k in ('difference', 'low', 'high', 'p')} for c, r in told.items()]
 
 # %% ../nbs/46h_bench_exact.ipynb #8dbda390
 def exact_row(part, lm, prompts, trie, k, repeat, target=None, shape='') -> dict:
