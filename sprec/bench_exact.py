@@ -37,13 +37,15 @@ def found(
     mean = lambda x: float(np.mean(x)) if len(x) else np.nan
     return dict(first=mean(first), five=mean(hit), whole=mean(hit.all(1)), gap=mean(np.where(first, 0, gap)), cases=int(sure.sum()))
 
-# %% ../nbs/46h_bench_exact.ipynb #207ad52c
+# %% ../nbs/46h_bench_exact.ipynb #9ddbb638
 COLUMNS = ('DivRatio@1', 'ORRatio@1', 'MGU@1', 'HR@5', 'NDCG@5', 'Entropy@1', 'TrainLift@1', 'TrainLift@5', 'PopLift@1')
 
-def first_words(items, titles) -> dict: # share of the most frequent first word, and how many there are
-    "What the first answers begin with."
-    words, n = np.unique([titles[i].split()[0] for i in items[:, 0] if i >= 0], return_counts=True)
-    return {'first_word': str(words[n.argmax()]), 'first_word_share': float(n.max()/n.sum()), 'first_words': len(words)}
+def first_words(items, titles) -> dict: # shares of first answers
+    "The most frequent first answer and the most frequent first word, with their shares, and how many words there are."
+    first = np.array([titles[i] for i in items[:, 0] if i >= 0])
+    (title, n), (word, m) = (np.unique(x, return_counts=True) for x in (first, [t.split()[0] for t in first]))
+    return {'top_title': str(title[n.argmax()]), 'top_title_share': float(n.max()/n.sum()),
+            'first_word': str(word[m.argmax()]), 'first_word_share': float(m.max()/m.sum()), 'first_words': len(word)}
 
 def search_rows(
     rec:LMRecommender,
