@@ -74,7 +74,7 @@ def _wide(recs, k): # lists of fewer answers, filled up with none
     more = ((0, 0), (0, k - recs.items.shape[1]))
     return type(recs)(np.pad(recs.items, more, constant_values=-1), np.pad(recs.scores, more, constant_values=-np.inf))
 
-# %% ../nbs/46h_bench_exact.ipynb #61122c27
+# %% ../nbs/46h_bench_exact.ipynb #318a2004
 def as_row(recs, k) -> dict: # what JSON can hold
     "Lists to keep: items, scores, and which are proven where that is known."
     kept = dict(items=recs.items.tolist(), scores=recs.scores.astype(float).round(4).tolist(), decoder=recs.decoder)
@@ -115,15 +115,17 @@ def search_run(
     rec, split, method, at = model_of(run, method, round)
     some, config, rows = split.test[np.arange(min(cases, len(split.test)))], read_config(Path(run)), kept_lists(path)
     about = {c: config[c] for c in ('data', 'seed')} | dict(model=Path(config['model']).name, method=method, round=at, budget=budget, cases=len(some))
-    ways = {'exact': lambda: ExactRecommender(rec, budget).recommend(some, k)}
+    exactly = ExactRecommender(rec, budget)
+    ways = {'exact': lambda: exactly.recommend(some, k)}
     for w in widths: ways[f'{w} beams'] = lambda w=w: rec.recommend(some, min(w, k), beams=w)
-    if renormalized: ways |= {'exact, renormalised': lambda: ExactRecommender(rec, budget).recommend(some, k, renormalize=True),
+    if renormalized: ways |= {'exact, renormalised': lambda: exactly.recommend(some, k, renormalize=True),
                               f'{k} beams, renormalised': lambda: rec.recommend(some, k, beams=k, renormalize=True)}
     for name, ask in ways.items():
         own = about | dict(search=name)
         if any(own.items() <= r.items() for r in rows): continue
         t, lists = time.perf_counter(), ask()
-        rows.append(own | dict(seconds=round_(time.perf_counter() - t, len(some))) | as_row(lists, k) | provenance())
+        cost = dict(seconds=round_(time.perf_counter() - t, len(some))) | (dict(tokens=float(exactly.spent.mean())) if 'exact' in name else {})
+        rows.append(own | cost | as_row(lists, k) | provenance())
         write_text(Path(path), ''.join(json.dumps(r) + '\n' for r in rows))
         say(f"{method}, round {at}, {name}: {rows[-1]['seconds']:.2f} s a case")
     return [next(r for r in rows if (about | dict(search=name)).items() <= r.items()) for name in ways]
