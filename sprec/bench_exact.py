@@ -7,14 +7,13 @@ __all__ = ['COLUMNS', 'SHAPES', 'found', 'first_words', 'search_rows', 'as_row',
            'search_run', 'round_', 'told_by', 'apart', 'exact_row', 'price_row', 'beams_price', 'reading_price',
            'run_rows', 'unwrapped_name', 'bench_exact']
 
-# %% ../nbs/46h_bench_exact.ipynb #ec5e2f2f
+# %% ../nbs/46h_bench_exact.ipynb #5604561d
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from .bench import clock, largest_difference, ratio_of, row, versus
-from .bench_decode import callback, dict_trie, random_lm, random_prompts, random_titles
+from .bench_decode import random_lm, random_prompts, random_titles
 from .data import Cases, InputError, Recs
 from .decode import LMRecommender, read_prompts, tree_beams, tree_scores
 from .exact import ExactRecommender, tree_best
