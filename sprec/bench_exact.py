@@ -22,7 +22,7 @@ from .metrics import evaluate
 from .trie import build_trie, trie_blocks
 from .uncertainty import compare
 
-# %% ../nbs/46h_bench_exact.ipynb #132f9dff
+# %% ../nbs/46h_bench_exact.ipynb #4cdc80ce
 def found(
     recs,     # `Recs` of some decoder, with scores
     exact,    # `Recs` of an exact search, with proofs
@@ -32,7 +32,7 @@ def found(
     mine, true = recs.items[sure], exact.items[sure]
     hit = (mine[:, :, None] == true[:, None]).any(1) | (true < 0)
     gap = exact.scores[sure, 0] - recs.scores[sure, 0]
-    first = gap <= 1e-4                                     # equally likely titles are equally right
+    first = (mine[:, 0] == true[:, 0]) | (gap <= 1e-4)       # equally likely titles are equally right
     mean = lambda x: float(np.mean(x)) if len(x) else np.nan
     return dict(first=mean(first), five=mean(hit), whole=mean(hit.all(1)), gap=mean(np.where(first, 0, gap)), cases=int(sure.sum()))
 
