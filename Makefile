@@ -8,7 +8,7 @@ bin := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-processors faults fuzz coverage lab pages readme export clean base dev
+.PHONY: help demo test test-processors faults fuzz coverage gpu lab pages readme export clean base dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,9 @@ fuzz: dev ## feed every reader with damaged files (ARGS="--seconds 600" for long
 
 coverage: dev ## which lines of sprec/ the pages run (PAGES="20_sft" for some)
 	@$(bin)/python .ci/cover.py --workers $(WORKERS) $(PAGES)
+
+gpu: ## on a CUDA card: checks, then rows of a pretrained model (ARGS="--model FOLDER"; in the Python of PYTHON, no network)
+	@$(PYTHON) .ci/gpu.py $(ARGS)
 
 lab: dev ## JupyterLab on nbs/ (ARGS for its options)
 	$(bin)/jupyter lab --notebook-dir=nbs $(ARGS)

@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 from transformers import DynamicCache
 from .data import Cases, Catalog, InputError, Recs
+from .models import merged_lora
 from .prompts import Template, encode_prompts, encode_titles
 from .tree import attention_mask, tree_refusal, unwrap
 from .trie import Blocks, Trie, build_trie, child_table, left_below, load_trie, on_device, save_trie, trie_blocks, trie_key
@@ -439,7 +440,7 @@ class Policy:
         blocks, prompts = self._blocks[renormalize], self.prompts(cases)
         out = np.empty((len(cases), len(self.catalog)), np.float32)
         for batch in self._batches(prompts, blocks.width, desc, 2**28 // unwrap(self.lm).config.vocab_size):
-            out[batch] = tree_scores(self.lm, [prompts[i] for i in batch], self.trie, blocks, renormalize, self.tok.pad_token_id).cpu().numpy()
+            with merged_lora(self.lm): out[batch] = tree_scores(self.lm, [prompts[i] for i in batch], self.trie, blocks, renormalize, self.tok.pad_token_id).cpu().numpy()
         return out
 
 # %% ../nbs/16_decode.ipynb #cebeb58d
@@ -467,7 +468,7 @@ class LMRecommender(Policy):
         items, scores, proven = np.full((len(cases), k), -1, np.int32), np.full((len(cases), k), -np.inf, np.float32), np.zeros((len(cases), k), bool)
         for batch in self._batches([prompts[n] for n in cases], beams*self.trie.depth, desc):
             own = [cases[n] for n in batch]
-            i, s, most = tree_beams(self.lm, [prompts[n] for n in own], self.trie, k, beams, pad_id=self.tok.pad_token_id, exclude=None if gone is None else gone(own), bound=True, **options)
+            with merged_lora(self.lm): i, s, most = tree_beams(self.lm, [prompts[n] for n in own], self.trie, k, beams, pad_id=self.tok.pad_token_id, exclude=None if gone is None else gone(own), bound=True, **options)
             items[batch], scores[batch], proven[batch] = i.cpu().numpy(), s.cpu().numpy(), (s >= most[:, None]).cpu().numpy()
         return items, scores, proven
 
@@ -506,10 +507,10 @@ class LMRecommender(Policy):
         wide = n + (max((int(gone([j]).sum()) for j in range(len(cases))), default=0) if gone else 0)            # beams of a case
         for batch in self._batches(prompts, wide*self.trie.depth, desc):
             own, pad = [prompts[j] for j in batch], self.tok.pad_token_id
-            if replace: i, l = tree_sample(self.lm, own, self.trie, u[batch], temperature, pad)
-            else:
-                noise = np.stack([np.random.default_rng([seed, j]).random(len(self.trie)) for j in batch])
-                i, l = tree_distinct(self.lm, own, self.trie, noise, n, temperature, pad, None if gone is None else gone(batch))
+            noise = None if replace else np.stack([np.random.default_rng([seed, j]).random(len(self.trie)) for j in batch])
+            with merged_lora(self.lm):
+                if replace: i, l = tree_sample(self.lm, own, self.trie, u[batch], temperature, pad)
+                else: i, l = tree_distinct(self.lm, own, self.trie, noise, n, temperature, pad, None if gone is None else gone(batch))
             items[batch], logps[batch] = i.cpu().numpy(), l.cpu().numpy()
         told = f"sampled {'' if replace else 'without replacement '}at temperature {temperature:g}"
         return Recs(items, logps, decoder=self._how(told, _without(exclude)))

@@ -16,6 +16,7 @@ from transformers import AttentionInterface
 from .data import Cases, Recs
 from .decode import LMRecommender, Prefix, excluder, read_prompts
 from .errors import InputError
+from .models import merged_lora
 from .tree import tree_refusal, unwrap
 from .trie import Trie, left_below, on_device
 
@@ -173,19 +174,21 @@ class Queue:
 
     def found(self, item, score):
         "Titles that have ended."
-        item, score = np.r_[self.item, item], np.r_[self.score, score]
+        item, score = np.concatenate([self.item, item]), np.concatenate([self.score, score])
         first = np.lexsort([item, -score])[:self.k]
         self.item, self.score = item[first], score[first]
 
     def push(self, node, run, slot, limit):
         "Paths that may go on."
-        both = lambda old, new: np.r_[old, new]
-        self.node, self.run, self.slot, self.limit = map(both, (self.node, self.run, self.slot, self.limit), (node, run, slot, limit))
         self._only(self.limit >= self.goal)
+        new, goal = (node, run, slot, limit), limit >= self.goal
+        both = lambda old, new: np.concatenate([old, new[goal]])
+        self.node, self.run, self.slot, self.limit = map(both, (self.node, self.run, self.slot, self.limit), new)
 
     def pop(self, m):
         "Take the m likeliest open paths out: (nodes, log-probabilities, slots)."
-        best = np.argsort(-self.limit, kind='stable')[:m]
+        best = np.argpartition(-self.limit, m)[:m] if m < len(self.limit) else np.arange(len(self.limit))
+        best = best[np.argsort(-self.limit[best], kind='stable')]
         out, rest = (self.node[best], self.run[best], self.slot[best]), np.ones(len(self.limit), bool)
         rest[best] = False
         self._only(rest)
@@ -240,22 +243,27 @@ class _Search: # what all prompts of a search share
         self.shrink, self.jump = _limits(trie, length_penalty), on_device(trie, 'cpu').jump.numpy()
         self.alive = None if exclude is None else left_below(trie, torch.as_tensor(np.asarray(exclude)))
 
-    def enter(self, queue, i, node, run, slot, logits): # what follows some nodes of prompt i goes into its queue
-        t, (child, row, logp) = self.trie, spread(self.trie, node, logits, self.renormalize)
-        run, slot = run[row] + logp + (0 if self.bonus is None else self.bonus[i, child]), slot[row]
-        if self.renormalize and not self.power: child = np.where(t.item[self.jump[child]] >= 0, self.jump[child], child)
-        stay = run > -np.inf
+    def enter(self, queues, case, node, run, slot, logits): # what follows nodes goes into the queues of their cases, which ascend
+        child, row, logp = spread(self.trie, node, logits, self.renormalize)
+        run, slot, case = run[row] + logp, slot[row], case[row]
+        if self.bonus is not None: run += self.bonus[case, child]
+        if self.renormalize and not self.power: child = np.where(self.trie.item[self.jump[child]] >= 0, self.jump[child], child)
+        own, start = np.unique(case, return_index=True)
+        for i, a, b in zip(own, start, [*start[1:], len(case)]): self._into(queues[i], i, child[a:b], run[a:b], slot[a:b])
+
+    def _into(self, queue, i, child, run, slot): # titles that end are found, the others are open
+        t, stay = self.trie, run > -np.inf
         if self.alive: stay &= self.alive(torch.as_tensor(child)[None], [i])[0].numpy()
         child, run, slot = child[stay], run[stay], slot[stay]
         end = t.item[child] >= 0
-        queue.found(t.item[child[end]], run[end] / t.level[child[end]]**self.power)
+        if end.any(): queue.found(t.item[child[end]], run[end] / t.level[child[end]]**self.power)
         queue.push(child[~end], run[~end], slot[~end], run[~end]*self.shrink[child[~end]])
 
 # %% ../nbs/16b_exact.ipynb #910e51dc
-def _side_by_side(popped): # lists of (node, run, slot) as int64 tensors [b, m]; short ones repeat their first
-    m = max(len(node) for node, *_ in popped)
-    fill = lambda x: np.r_[x, np.repeat(x[:1], m - len(x))]
-    return (torch.as_tensor(np.stack([fill(p[j]) for p in popped])) for j in (0, 2))
+def _side_by_side(popped): # lists of (node, run, slot) as three arrays [b, m], where short ones repeat their first; and bool [b, m]: which are their own
+    size = np.array([len(node) for node, *_ in popped])
+    fill = lambda x: np.concatenate([x, np.repeat(x[:1], size.max() - len(x))])
+    return *(np.stack([fill(x) for x in xs]) for xs in zip(*popped)), np.arange(size.max()) < size[:, None]
 
 def _check_search(trie, k, budget, width, bonus): # what cannot be searched
     if k < 1 or width < 1 or budget < 1: raise InputError(f"a search needs k, budget and width of 1 or more, got k={k}, budget={budget}, width={width}")
@@ -281,17 +289,15 @@ def tree_best(
     bonus = None if bonus is None else np.asarray(bonus, np.float64)
     _check_search(trie, k, budget, width, bonus)
     pre, live, queues = paths(lm, prompts, pad_id, depth=trie.depth), np.arange(len(prompts)), [Queue(k) for _ in prompts]
-    search, root = _Search(trie, renormalize, length_penalty, exclude, bonus), np.zeros(1, np.int64)
-    token, level = torch.as_tensor(trie.token), torch.as_tensor(trie.level)
-    for i in live: search.enter(queues[i], i, root, np.zeros(1), root, pre.logits[i:i+1])
+    search, start = _Search(trie, renormalize, length_penalty, exclude, bonus), np.zeros(len(prompts), np.int64)
+    search.enter(queues, live, start, start.astype(float), start, pre.logits)
     while len(going := [j for j, i in enumerate(live) if queues[i].open and queues[i].spent < budget]):
         if len(going) < len(live): pre.keep(torch.as_tensor(going, device=pre.logits.device))
         live = live[going]
-        popped = [queues[i].pop(min(width, budget - queues[i].spent)) for i in live]
-        node, slot = _side_by_side(popped)
-        logits, slots = pre.write(*(x.to(pre.logits.device) for x in (token[node], level[node], slot)))
-        for i, (own, run, _), lg, sl in zip(live, popped, logits, slots.cpu().numpy()):
-            search.enter(queues[i], i, own, run, sl[:len(own)], lg[:len(own)])
+        node, run, slot, own = _side_by_side([queues[i].pop(min(width, budget - queues[i].spent)) for i in live])
+        logits, slots = pre.write(*(torch.as_tensor(x, device=pre.logits.device) for x in (trie.token[node], trie.level[node], slot)))
+        said = logits.flatten(0, 1) if own.all() else logits[torch.as_tensor(own, device=logits.device)]
+        search.enter(queues, np.repeat(live, own.sum(1)), node[own], run[own], slots.cpu().numpy()[own], said)
     items, scores = np.full((len(prompts), k), -1), np.full((len(prompts), k), -np.inf)
     for i, q in enumerate(queues): items[i, :len(q.item)], scores[i, :len(q.score)] = q.item, q.score
     return Best(items, scores, np.array([q.bound for q in queues]), np.array([q.spent for q in queues]))
@@ -331,8 +337,9 @@ class ExactRecommender:
     def __init__(self,
         rec:LMRecommender,  # the model; nothing of it is changed
         budget:int=4000,    # most tokens to write for a case
-        width:int=16,       # paths that each case goes on with at a time
+        width:int=None,     # paths that each case goes on with at a time; 16, and 64 on a GPU, which has room
     ):
+        width = width or (64 if next(rec.lm.parameters()).is_cuda else 16)
         _check_search(rec.trie, 1, budget, width, None)
         self.rec, self.catalog, self.budget, self.width = rec, rec.catalog, budget, width
 
@@ -352,10 +359,9 @@ class ExactRecommender:
         items, scores = np.full((len(cases), k), -1, np.int32), np.full((len(cases), k), -np.inf, np.float32)
         proven, self.spent, bound = np.zeros((len(cases), k), bool), np.zeros(len(cases), np.int64), np.zeros(len(cases))
         for b in rec._batches(prompts, min(self.budget, 512), desc):
-            best = tree_best(rec.lm, [prompts[j] for j in b], rec.trie, k, self.budget, self.width, renormalize=renormalize,
-                             length_penalty=power, exclude=None if gone is None else gone(b), pad_id=rec.tok.pad_token_id)
-            items[b], scores[b], proven[b], self.spent[b] = best.items, best.scores, best.proven, best.spent
-            bound[b] = best.bound
+            with merged_lora(rec.lm): best = tree_best(rec.lm, [prompts[j] for j in b], rec.trie, k, self.budget, self.width, renormalize=renormalize,
+                                                  length_penalty=power, exclude=None if gone is None else gone(b), pad_id=rec.tok.pad_token_id)
+            items[b], scores[b], proven[b], self.spent[b], bound[b] = best.items, best.scores, best.proven, best.spent, best.bound
         short = np.flatnonzero((items < 0).any(1) & (bound > -np.inf))           # the budget ended before k titles were found
         if len(short):
             i, s, _ = rec._best(prompts, short.tolist(), k, max(k, rec.beams or k), gone, desc, length_penalty=power, renormalize=renormalize)

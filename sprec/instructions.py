@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from .data import InputError, Catalog, Cases, Split, draw, keep_categories, membership, select_categories
+from .records import steam_categories
 from .tables import decode, file_hashes, letters, names_in, tidy
 
 # %% ../nbs/10c_instructions.ipynb #61b4dc06
@@ -117,7 +118,7 @@ def _list_titles(listed, parts): # catalogue titles, and the counts that explain
 
 # %% ../nbs/10c_instructions.ipynb #d7885e15
 def split_instructions(
-    files,                # dict of paths: train, valid, test, perhaps titles, genres, selected
+    files,                # dict of paths: train, valid, test, perhaps titles, genres, selected, or games (Steam's catalogue)
     source:str='',        # name for the manifest
     seed:int=0,           # draws rows where fewer are wanted
     n_train:int=4096,     # rows of each part; None for all
@@ -133,8 +134,8 @@ def split_instructions(
     if history < 1: raise InputError(f"history is {history}; a case needs room for at least one past item")
     told = {}
     listed = list(dict.fromkeys(_texts_of(read_json(files['titles'], dict, told), files['titles']))) if 'titles' in files else []
-    genres = {tidy(t): names_in(g) for t, g in read_json(files['genres'], dict, told).items()} if 'genres' in files else {}
-    known = {tidy(t) for t in listed} | set(genres)
+    genres = {tidy(t): names_in(g) for t, g in read_json(files['genres'], dict, told).items()} if 'genres' in files else steam_categories(files['games']) if 'games' in files else {}
+    known = {tidy(t) for t in listed} | (set() if 'games' in files else set(genres))
     parts = [read_instructions(files[k], known, told) for k in ('train', 'valid', 'test')]
     titles, notes = _list_titles(listed, parts)
     catalog = Catalog(titles, *membership([genres.get(t, []) for t in titles]))

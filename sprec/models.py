@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPECIAL', 'PAPER_LORA', 'tiny_tokenizer', 'tiny_lm', 'plain_generation', 'in_fp64', 'rounding', 'add_lora',
-           'check_tokens', 'load_lm', 'save_lm', 'restore', 'fingerprint', 'load_4bit']
+           'merged_lora', 'check_tokens', 'load_lm', 'save_lm', 'restore', 'fingerprint', 'load_4bit']
 
 # %% ../nbs/14_models.ipynb #987aa937
 import copy
@@ -12,10 +12,12 @@ import hashlib
 import os
 import re
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 import torch
 from peft import (LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, load_peft_weights, prepare_model_for_kbit_training,
     set_peft_model_state_dict)
+from peft.tuners.lora import Linear as LoraLinear
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -118,6 +120,30 @@ def add_lora(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return get_peft_model(lm, LoraConfig(**(PAPER_LORA | (lora if isinstance(lora, dict) else {}))))
+
+# %% ../nbs/14_models.ipynb #1d9050f1
+def _can_merge(m): # a plain LoRA layer whose weights lose nothing but rounding
+    own = {m.get_base_layer().weight.dtype, *(m.lora_B[a].weight.dtype for a in m.lora_B)}
+    plain = not (m.lora_variant or any(m.lora_bias.values()) or m.merged or m.disable_adapters)
+    return plain and not m.training and own in ({torch.float32}, {torch.float64})
+
+@contextmanager
+def merged_lora(
+    lm,  # any model
+):
+    "Adapters are part of the weights meanwhile, in 32 and 64 bits and eval mode; then the weights are what they were, bit for bit."
+    layers = [m for m in lm.modules() if isinstance(m, LoraLinear) and _can_merge(m)]
+    old = [m.get_base_layer().weight.data for m in layers]
+    try:
+        with torch.inference_mode(False), torch.no_grad():
+            for m, w in zip(layers, old):
+                m.get_base_layer().weight.data = w.clone()
+                m.merge()
+        yield lm
+    finally:
+        for m, w in zip(layers, old):
+            m.get_base_layer().weight.data = w
+            m.merged_adapters.clear()
 
 # %% ../nbs/14_models.ipynb #1eae4eb7
 _LFS = b'version https://git-lfs'

@@ -42,13 +42,16 @@ def _amazon(folder, reviews, meta, **table3): # an entry for a category of Amazo
     return dict(reader='amazon', files=dict(reviews=f'{folder}/{reviews}', meta=f'{folder}/{meta}'), table3=table3,
                 settings=dict(domain='CD', exclude=EXCLUDE['amazon-cds'], taken_only=True))
 
-def _paper(name, domain, **table3): # an entry for the paper's rows, their titles, and the genres of the official release
+def _paper(name, domain, genres=True, **table3): # an entry for the paper's rows, their titles, and genres: of the official release, or Steam's tags
     files = {part: f'sprec-paper/sampled_data/{name}_{part}.json' for part in ('train', 'valid', 'test')}
-    files |= dict(titles=f'sprec-paper/eval/{name}/id2name.json', genres=f'sprec-paper/eval-official/{name}/name2genre.json',
-                  selected=f'sprec-paper/eval-official/{name}/genre_dict.json')
-    return dict(reader='instructions', files=files, settings=dict(domain=domain), table3=table3, pages={
-        'sprec-paper/eval-official': 'https://github.com/RegionCh/SPRec, whose folder eval becomes eval-official',
-        'sprec-paper': 'https://github.com/flora0110/CHES_DPO, which publishes the rows in its folders sampled_data and eval'})
+    files |= dict(titles=f'sprec-paper/eval/{name}/id2name.json')
+    official = 'sprec-paper/eval-official'
+    if genres: files |= dict(genres=f'{official}/{name}/name2genre.json', selected=f'{official}/{name}/genre_dict.json')
+    else: files |= dict(games='steam/steam_games.json.gz')
+    pages = {official: 'https://github.com/RegionCh/SPRec, whose folder eval becomes eval-official', 'steam': 'https://cseweb.ucsd.edu/~jmcauley/datasets.html#steam_data',
+             'sprec-paper': 'https://github.com/flora0110/CHES_DPO, which publishes the rows in its folders sampled_data and eval'}
+    return dict(reader='instructions', files=files, settings=dict(domain=domain) | ({} if genres else dict(exclude=EXCLUDE['steam'])), table3=table3,
+                pages={k: v for k, v in pages.items() if any(f.startswith(k) for f in files.values())})
 
 # %% ../nbs/11_sources.ipynb #bfa7bfb1
 _films, _books = dict(items=10_682, interactions=10_000_054, sequences=9_301_274), dict(items=4_058, interactions=160_398, sequences=6_031)
@@ -68,6 +71,8 @@ SOURCES = {
     'amazon-2018-cds': _amazon('amazon-2018', 'CDs_and_Vinyl_5.json.gz', 'meta_CDs_and_Vinyl.json.gz'),
     'sprec-movielens': _paper('MovieLens', 'movie', **_films),
     'sprec-goodreads': _paper('Goodreads', 'book', **_books),
+    'sprec-steam': _paper('Steam', 'game', False, items=32_094, interactions=178_961, sequences=29_876),
+    'sprec-cds': _paper('CDs_and_Vinyl', 'CD', items=13_078, interactions=185_855, sequences=21_347),
 }
 
 # %% ../nbs/11_sources.ipynb #92b3849b
