@@ -117,6 +117,14 @@ def _list_titles(listed, parts): # catalogue titles, and the counts that explain
                         titles_merged=len(kept) - len({tidy(t) for t in kept}), titles_added=len(titles) - len({tidy(t) for t in kept}))
 
 # %% ../nbs/10c_instructions.ipynb #d7885e15
+def _genres_of(files, told): # tidied title -> its categories, from a file of genres or Steam's catalogue
+    if 'genres' in files: return {tidy(t): names_in(g) for t, g in read_json(files['genres'], dict, told).items()}
+    if 'games' not in files: return {}
+    counts = {}
+    games = steam_categories(files['games'], counts=counts)
+    if counts.get('unreadable'): told['unreadable'] = {f'games: {why}': n for why, n in counts['unreadable'].items()}
+    return games
+
 def split_instructions(
     files,                # dict of paths: train, valid, test, perhaps titles, genres, selected, or games (Steam's catalogue)
     source:str='',        # name for the manifest
@@ -134,8 +142,8 @@ def split_instructions(
     if history < 1: raise InputError(f"history is {history}; a case needs room for at least one past item")
     told = {}
     listed = list(dict.fromkeys(_texts_of(read_json(files['titles'], dict, told), files['titles']))) if 'titles' in files else []
-    genres = {tidy(t): names_in(g) for t, g in read_json(files['genres'], dict, told).items()} if 'genres' in files else steam_categories(files['games']) if 'games' in files else {}
-    known = {tidy(t) for t in listed} | (set() if 'games' in files else set(genres))
+    genres, known = _genres_of(files, told), {tidy(t) for t in listed}
+    if 'genres' in files: known |= set(genres)
     parts = [read_instructions(files[k], known, told) for k in ('train', 'valid', 'test')]
     titles, notes = _list_titles(listed, parts)
     catalog = Catalog(titles, *membership([genres.get(t, []) for t in titles]))

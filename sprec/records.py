@@ -203,11 +203,12 @@ def _check_steam(categories):
 def steam_categories(
     path,              # steam_games.json.gz
     categories='tags', # what players call a game, or 'genres', what its shop does
+    counts=None,       # dict, gets what `read_records` tells
 ) -> dict:             # tidied title -> its categories; of games with one title, all of theirs
     "What the Steam catalogue says about titles, for data that names games and has no ids."
     _check_steam(categories)
     out = {}
-    for game in read_records(Path(path), {}):
+    for game in read_records(Path(path), {} if counts is None else counts):
         if title := tidy(_title(game.get('app_name'), game.get('title'))): out.setdefault(title, {}).update(dict.fromkeys(_names(game.get(categories))))
     return {t: list(names) for t, names in out.items()}
 
