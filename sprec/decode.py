@@ -40,6 +40,7 @@ def check_logits(
         f"its weight {spoilt} is; it was damaged, or training went astray (lower lr, and start again from weights that are whole)" if spoilt else
         f"its weights in {str(unwrap(lm).dtype).removeprefix('torch.')} are finite, so numbers overflow on the way; load it with dtype='float32' or 'bfloat16'"))
 
+# %% ../nbs/16_decode.ipynb #a1b968b1
 class Prefix:
     "B prompts that a model has read, and the tokens written after them."
     def __init__(self,

@@ -494,6 +494,7 @@ def keep_data(out:Path, split:Split, rec:LMRecommender, say):
     with writing(trie): rec.save_trie(trie)
     write_text(note, sha256(trie))
 
+# %% ../nbs/40_experiment.ipynb #cb055640
 def run(
     recipes,               # a recipe's name, or a list of them; 'all' is all of them
     data:str='toy',        # 'toy', a name in `sources.SOURCES`, or a path
@@ -600,6 +601,7 @@ def load_run(
         rec = D3(rec, get_sasrec(out, how['guide'], split, config['seed'])[0].scores, alpha=how['alpha'], beams=settings.d3_beams)
     return rec, split, method, round
 
+# %% ../nbs/40_experiment.ipynb #1a964a23
 def _told(catalog, item, score, proven): # one answer as a row
     tags = ', '.join(c for c, m in zip(catalog.categories, catalog.membership[item]) if m)
     return dict(title=catalog.titles[item], logp=float(score), proven=proven, categories=tags)

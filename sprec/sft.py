@@ -295,6 +295,7 @@ def _finite(lm, desc, lr): # weights that are no numbers answer with nonsense la
     if bad := next((n for n, p in lm.named_parameters() if p.requires_grad and not p.isfinite().all()), None):
         raise InputError(f"{desc}: the weights hold nan or infinity after the last step, first in {bad}; lower lr ({lr:g}), or give it warmup_steps")
 
+# %% ../nbs/20_sft.ipynb #6c61d272
 def run_stage(
     trainer, config,         # a StageTrainer and the config class it takes
     lm, tok, rows:Dataset,   # what to train, its tokenizer, on what (with a column `length`)
