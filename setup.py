@@ -15,6 +15,6 @@ setup(
     long_description_content_type='text/markdown',
     packages=find_packages(include=[cfg['lib_path'], cfg['lib_path'] + '.*']),
     python_requires='>=' + cfg['min_python'], install_requires=cfg['requirements'].split(),
-    extras_require={'dev': cfg['dev_requirements'].split(), 'quant': cfg['quant_requirements'].split()},
+    extras_require={'dev': cfg['dev_requirements'].split(), 'quant': cfg['quant_requirements'].split(), 'gguf': cfg['gguf_requirements'].split()},
     entry_points={'console_scripts': cfg['console_scripts'].split(), 'nbdev': [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},
 )

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GO_ON', 'app', 'Commands', 'quiet', 'say', 'ending', 'any_console', 'main', 'demo', 'catalogue', 'run', 'choices_of',
-           'tried', 'tune', 'sweep', 'aligned', 'data', 'recommend', 'report_', 'bench']
+           'tried', 'tune', 'sweep', 'aligned', 'data', 'recommend', 'report_', 'bench', 'model_']
 
 # %% ../nbs/90_cli.ipynb #4ecc5135
 import os
@@ -91,7 +91,7 @@ def catalogue(show:bool):
 def run(
     recipes:list[str]=typer.Argument(..., help='one or more names of --list, such as bigrec rw d3 dmpo sdpo rosepo sprec; or all'),
     data:list[str]=typer.Option(['toy'], help='toy, a name of --list, or the path of a table or folder; several with --grid'),
-    model:str=typer.Option('tiny', help='tiny, a local folder, or a Hugging Face id'),
+    model:str=typer.Option('tiny', help='tiny, a local folder, a GGUF file, a Hugging Face id, or a name of sprec model'),
     seed:str=typer.Option('0', help='decides everything random; with --grid also 0-4 or 0,2,5'),
     out:Path=typer.Option(None, help='the run\'s folder; the same command goes on where it stopped [default: runs/DATA-MODEL/seed-SEED, or runs/grid]'),
     preset:str=typer.Option('paper', help='paper, fast, small or demo'),
@@ -279,3 +279,15 @@ def bench(
     torch.set_num_threads(threads or os.cpu_count())
     frame.run(name, out, say, **{k.strip(): v.strip() for k, _, v in pairs})
     ending(out)
+
+# %% ../nbs/90_cli.ipynb #90c0de02
+@app.command('model', epilog='Example: sprec model smollm2')
+def model_(name:str=typer.Argument(None, help='a name; without one all are listed')):
+    "Fetch a pretrained model by name and print its folder."
+    from sprec.weights import KNOWN, fetch_model, models_root
+    if name is None:
+        for n, about in KNOWN.items(): say(f"  {n:14}{about['about']}{'; it is here' if (models_root()/n).is_dir() else ''}")
+        return
+    if name in KNOWN: quiet()
+    say(str(fetch_model(name, say)))
+    say(f'Use it with --model {name}')

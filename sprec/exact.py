@@ -276,7 +276,7 @@ def tree_best(
     trie:Trie,
     k:int=5,                # answers per prompt
     budget:int=4000,        # most tokens to write after a prompt
-    width:int=16,           # paths that each prompt goes on with at a time
+    width:int=16,           # most paths that each prompt goes on with at a time; it begins with 4 and doubles
     *,
     renormalize:bool=False, # probabilities among allowed tokens only
     length_penalty:float=0.,# scores are divided by length**length_penalty
@@ -291,13 +291,15 @@ def tree_best(
     pre, live, queues = paths(lm, prompts, pad_id, depth=trie.depth), np.arange(len(prompts)), [Queue(k) for _ in prompts]
     search, start = _Search(trie, renormalize, length_penalty, exclude, bonus), np.zeros(len(prompts), np.int64)
     search.enter(queues, live, start, start.astype(float), start, pre.logits)
+    wide = min(4, width)
     while len(going := [j for j, i in enumerate(live) if queues[i].open and queues[i].spent < budget]):
         if len(going) < len(live): pre.keep(torch.as_tensor(going, device=pre.logits.device))
         live = live[going]
-        node, run, slot, own = _side_by_side([queues[i].pop(min(width, budget - queues[i].spent)) for i in live])
+        node, run, slot, own = _side_by_side([queues[i].pop(min(wide, budget - queues[i].spent)) for i in live])
         logits, slots = pre.write(*(torch.as_tensor(x, device=pre.logits.device) for x in (trie.token[node], trie.level[node], slot)))
         said = logits.flatten(0, 1) if own.all() else logits[torch.as_tensor(own, device=logits.device)]
         search.enter(queues, np.repeat(live, own.sum(1)), node[own], run[own], slots.cpu().numpy()[own], said)
+        wide = min(2*wide, width)
     items, scores = np.full((len(prompts), k), -1), np.full((len(prompts), k), -np.inf)
     for i, q in enumerate(queues): items[i, :len(q.item)], scores[i, :len(q.score)] = q.item, q.score
     return Best(items, scores, np.array([q.bound for q in queues]), np.array([q.spent for q in queues]))

@@ -26,6 +26,7 @@ from transformers import (AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsA
 from transformers.utils import is_bitsandbytes_available
 from .errors import InputError
 from .files import SUMS, beside, flaw, seal
+from .weights import weights_of
 
 # %% ../nbs/14_models.ipynb #6d0f1eba
 SPECIAL = ['<pad>', '<s>', '</s>', '<unk>']
@@ -180,6 +181,7 @@ def check_tokens(
 
 # %% ../nbs/14_models.ipynb #3f6a1c02
 def _read(name, **kw): # (model, tokenizer, folder of its adapter or None); `kw` for the model
+    name = weights_of(str(name))
     path = Path(name).expanduser()
     adapter = (path/'adapter_config.json').exists()
     if path.is_dir() and not adapter and not (path/'config.json').exists():
@@ -225,7 +227,7 @@ def _put_on(base, path): # the base with a saved adapter
 
 # %% ../nbs/14_models.ipynb #3f6a1c03
 def load_lm(
-    name:str,            # local folder (weights or an adapter) or hub id
+    name:str,            # local folder (weights or an adapter), GGUF file, hub id, or a name of `sprec model`
     lora=None,           # None: full fine-tuning; True: the paper's LoRA; dict: changes to it
     dtype='auto',        # torch dtype or its name; 'auto' is the checkpoint's own under an adapter, fp32 in place of 16 bits without
     device=None,         # None: cuda where there is one, else cpu
