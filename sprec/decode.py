@@ -238,7 +238,7 @@ def tree_beams(
         logits = pre.write(tokens, torch.full_like(tokens, t-1), seen)
     answer[score == -torch.inf] = -1
     if not bound: return answer[:, :k], score[:, :k]
-    return answer[:, :k], score[:, :k], torch.full_like(lost, torch.inf) if hope is not None else lost / trie.depth**length_penalty
+    return answer[:, :k], score[:, :k], torch.full_like(lost, torch.inf) if hope is not None else lost / trie.depth**max(length_penalty, 0.)
 
 # %% ../nbs/16_decode.ipynb #d45bf8a3
 @torch.inference_mode()

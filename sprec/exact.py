@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from transformers import AttentionInterface
 from .data import Cases, Recs
-from .decode import LMRecommender, Prefix, excluder, read_prompts
+from .decode import LMRecommender, Prefix, _gains, excluder, read_prompts
 from .errors import InputError
 from .models import merged_lora
 from .tree import tree_refusal, unwrap
@@ -232,10 +232,11 @@ class Best(NamedTuple):
         "Which answers are proven: nothing that was not found could stand before them."
         return self.scores >= self.bound[:, None]
 
-def _limits(trie, length_penalty): # float64 [M]: 1 / length of the longest title below each node, to the power of the penalty
-    deepest = trie.level.copy()
-    for s in trie.levels[::-1]: np.maximum.at(deepest, trie.parent[s], deepest[s])
-    return np.maximum(deepest, 1.)**-length_penalty
+def _limits(trie, length_penalty): # float64 [M]: what a sum is multiplied with below each node at best: that of the longest title, or of the shortest where long ones are punished
+    ends, better = trie.item >= 0, np.maximum if length_penalty >= 0 else np.minimum
+    length = np.where(ends, trie.level, 1 if length_penalty >= 0 else trie.depth).astype(float)
+    for s in trie.levels[::-1]: better.at(length, trie.parent[s], length[s])
+    return np.maximum(length, 1.)**-length_penalty
 
 class _Search: # what all prompts of a search share
     def __init__(self, trie, renormalize, length_penalty, exclude, bonus):
@@ -265,7 +266,11 @@ def _side_by_side(popped): # lists of (node, run, slot) as three arrays [b, m], 
     fill = lambda x: np.concatenate([x, np.repeat(x[:1], size.max() - len(x))])
     return *(np.stack([fill(x) for x in xs]) for xs in zip(*popped)), np.arange(size.max()) < size[:, None]
 
-def _check_search(trie, k, budget, width, bonus): # what cannot be searched
+def _check_search(trie, k, budget, width, length_penalty, bonus=None, exclude=None, prompts=()): # what cannot be searched
+    if not np.isfinite(length_penalty): raise InputError(f"length_penalty is {length_penalty}; it must be a number")
+    want = (len(prompts), len(trie.leaf))
+    if exclude is not None and (exclude.dtype != bool or exclude.shape != want): raise InputError(f"exclude has shape {exclude.shape} and kind {exclude.dtype}; give {want} of bool: one row a prompt, one column an item")
+    if bonus is not None: _gains(trie, bonus, torch.empty(len(prompts), 0, dtype=torch.float64))
     if k < 1 or width < 1 or budget < 1: raise InputError(f"a search needs k, budget and width of 1 or more, got k={k}, budget={budget}, width={width}")
     if bonus is not None and bonus.max() > 0:
         raise InputError(f"a bonus gains up to {bonus.max():.3g} at a node; with gains above 0 an unlikely path may overtake, and nothing can be proven: shift them to at most 0")
@@ -287,7 +292,9 @@ def tree_best(
 ) -> Best:
     "The k best titles of each prompt, by best-first search, with a bound on all others."
     bonus = None if bonus is None else np.asarray(bonus, np.float64)
-    _check_search(trie, k, budget, width, bonus)
+    exclude = None if exclude is None else np.asarray(exclude)
+    _check_search(trie, k, budget, width, length_penalty, bonus, exclude, prompts)
+    if not len(prompts): return Best(np.zeros((0, k), np.int64), np.zeros((0, k)), np.zeros(0), np.zeros(0, np.int64))
     pre, live, queues = paths(lm, prompts, pad_id, depth=trie.depth), np.arange(len(prompts)), [Queue(k) for _ in prompts]
     search, start = _Search(trie, renormalize, length_penalty, exclude, bonus), np.zeros(len(prompts), np.int64)
     search.enter(queues, live, start, start.astype(float), start, pre.logits)
@@ -342,7 +349,7 @@ class ExactRecommender:
         width:int=None,     # paths that each case goes on with at a time; 16, and 64 on a GPU, which has room
     ):
         width = width or (64 if next(rec.lm.parameters()).is_cuda else 16)
-        _check_search(rec.trie, 1, budget, width, None)
+        _check_search(rec.trie, 1, budget, width, rec.length_penalty)
         self.rec, self.catalog, self.budget, self.width = rec, rec.catalog, budget, width
 
     def score_catalog(self, *args, **kw): return self.rec.score_catalog(*args, **kw)

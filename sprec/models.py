@@ -11,7 +11,9 @@ import copy
 import hashlib
 import os
 import re
+import threading
 import warnings
+import weakref
 from contextlib import contextmanager
 from pathlib import Path
 import torch
@@ -123,28 +125,41 @@ def add_lora(
         return get_peft_model(lm, LoraConfig(**(PAPER_LORA | (lora if isinstance(lora, dict) else {}))))
 
 # %% ../nbs/14_models.ipynb #1d9050f1
-def _can_merge(m): # a plain LoRA layer whose weights lose nothing but rounding
-    own = {m.get_base_layer().weight.dtype, *(m.lora_B[a].weight.dtype for a in m.lora_B)}
-    plain = not (m.lora_variant or any(m.lora_bias.values()) or m.merged or m.disable_adapters)
-    return plain and not m.training and own in ({torch.float32}, {torch.float64})
+def _can_merge(m, shared): # a plain LoRA layer with weights of its own that lose nothing but rounding
+    w = m.get_base_layer().weight
+    plain = not (m.lora_variant or any(m.lora_bias.values()) or m.merged or m.disable_adapters or w.is_inference() or id(w) in shared)
+    return plain and not m.training and {w.dtype, *(m.lora_B[a].weight.dtype for a in m.lora_B)} in ({torch.float32}, {torch.float64})
+
+def _merge(lm, keep): # merge what can be merged; (layer, its weights before) goes to `keep`
+    seen, shared = set(), set()
+    for _, p in lm.named_parameters(remove_duplicate=False): (shared if id(p) in seen else seen).add(id(p))   # tied: a change would be seen elsewhere
+    for m in [m for m in lm.modules() if type(m) is LoraLinear and _can_merge(m, shared)]:
+        w = m.get_base_layer().weight
+        keep.append((m, w.data)); w.data = w.data.clone()
+        m.merge()
+
+_merging, _inside = threading.RLock(), weakref.WeakKeyDictionary()   # model -> [how many are inside, what is kept]
 
 @contextmanager
 def merged_lora(
     lm,  # any model
 ):
-    "Adapters are part of the weights meanwhile, in 32 and 64 bits and eval mode; then the weights are what they were, bit for bit."
-    layers = [m for m in lm.modules() if isinstance(m, LoraLinear) and _can_merge(m)]
-    old = [m.get_base_layer().weight.data for m in layers]
-    try:
-        with torch.inference_mode(False), torch.no_grad():
-            for m, w in zip(layers, old):
-                m.get_base_layer().weight.data = w.clone()
-                m.merge()
-        yield lm
+    "Adapters are part of the weights meanwhile, in 32 and 64 bits and eval mode; then the weights are what they were, bit for bit. Do not add, remove or choose adapters inside."
+    with _merging, torch.inference_mode(False), torch.no_grad():
+        _inside.setdefault(lm, [0, []])[0] += 1
+        try:
+            if _inside[lm][0] == 1: _merge(lm, _inside[lm][1])
+        except BaseException: _leave(lm); raise
+    try: yield lm
     finally:
-        for m, w in zip(layers, old):
-            m.get_base_layer().weight.data = w
-            m.merged_adapters.clear()
+        with _merging: _leave(lm)
+
+def _leave(lm): # the last one out puts the weights back
+    _inside[lm][0] -= 1
+    if _inside[lm][0]: return
+    for m, w in _inside.pop(lm)[1]:
+        m.get_base_layer().weight.data = w
+        m.merged_adapters.clear()
 
 # %% ../nbs/14_models.ipynb #1eae4eb7
 _LFS = b'version https://git-lfs'

@@ -210,6 +210,7 @@ def steam_categories(
     out = {}
     for game in read_records(Path(path), {} if counts is None else counts):
         if title := tidy(_title(game.get('app_name'), game.get('title'))): out.setdefault(title, {}).update(dict.fromkeys(_names(game.get(categories))))
+    if not out: raise InputError(f"no record of {Path(path).name} has a title; is it the right file?")
     return {t: list(names) for t, names in out.items()}
 
 def read_steam(

@@ -259,6 +259,8 @@ def load_data(
     allowed = settings_of(reader)
     for k in settings:
         if k not in allowed: raise InputError(f"{name} takes no setting {k!r}; there are {', '.join(sorted(allowed))}{nearest(k, allowed)}")
+    named = settings.get('categories')
+    if named is not None and (reader == 'instructions' or not isinstance(named, str)): known = {k: v for k, v in known.items() if k != 'exclude'}   # they are wanted
     settings = {k: v for k, v in known.items() if k in allowed} | settings | sample
     if reader == 'instructions': split = split_instructions(files, source=name, **settings)
     else:
