@@ -36,7 +36,7 @@ def checks(folder):
     from sprec.experiment import get_data, get_model, settle
     from sprec.preference import PreferenceCollator, pref_rows
     from sprec.tree import branch_logps
-    settings = settle('paper', folder, dict(SIZE, n_train=64, n_valid=8, n_test=8, dtype='float32'))
+    settings = settle('paper', folder, dict(SIZE, n_train=64, n_valid=8, n_test=8))
     torch.manual_seed(0)
     split, _ = get_data('sprec-movielens', settings, 0)
     rec = get_model(folder, split, settings, 0)

@@ -32,7 +32,7 @@ from .files import publish, sha256 as _sha256, unwritable
 # %% ../nbs/10d_download.ipynb #e67bab4a
 MAGIC = {'.zip': b'PK', '.gz': b'\x1f\x8b', '.tgz': b'\x1f\x8b'}  # how such files begin
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, struct.error, UnicodeError,
-           RuntimeError, NotImplementedError)                     # what broken archives make their readers raise
+           RuntimeError)                     # what broken archives make their readers raise
 
 def _line(e): return (str(e).splitlines() or [type(e).__name__])[0].rstrip('.:') # the first line of an error
 

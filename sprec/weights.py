@@ -63,7 +63,7 @@ def _read_gguf(path): # (model in 32 bits, tokenizer)
     from transformers import AutoModelForCausalLM, AutoTokenizer
     where = dict(gguf_file=path.name)
     try: return AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=torch.float32, **where), AutoTokenizer.from_pretrained(str(path.parent), **where)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError) as e:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as e:
         raise InputError(f"{path.name} is no model that transformers can read from a GGUF file ({str(e).splitlines()[0][:160] if str(e) else type(e).__name__})") from e
 
 def from_gguf(
