@@ -24,9 +24,19 @@ def pages(base=root):
     hidden = lambda p: any(part[0] in '._' for part in p.relative_to(base/cfg['nbs_path']).parts)
     return sorted(p for p in (base/cfg['nbs_path']).rglob('*.ipynb') if not hidden(p))
 
-def keep_rows(path, rows, command):
-    "Result rows with the command, commit, versions and hardware that made them, for the page of trust."
+def rows_of(path):
+    "The result rows of a file; none where there is no file."
+    import json
+    path = Path(path)
+    return [json.loads(l) for l in path.read_text(encoding='utf-8').splitlines()] if path.is_file() else []
+
+def keep_rows(path, rows, command, key=None):
+    """Result rows with the command, commit, versions and hardware that made them, for the page of trust.
+    With a key, rows in the file whose value of it is another one stay."""
     import json
     from sprec.experiment import provenance
+    from sprec.files import beside
     made = dict(command=command) | provenance()
-    Path(path).write_text(''.join(json.dumps(r | made, ensure_ascii=False) + '\n' for r in rows), encoding='utf-8')
+    stay = [r for r in rows_of(path) if key and r[key] not in {n[key] for n in rows}]
+    with beside(Path(path)) as tmp:
+        tmp.write_text(''.join(json.dumps(r, ensure_ascii=False) + '\n' for r in [*stay, *(r | made for r in rows)]), encoding='utf-8')

@@ -18,6 +18,7 @@ import time
 import traceback
 import warnings
 from pathlib import Path
+from common import keep_rows, rows_of
 
 CUT = b'\n\x00next file\x00\n'  # what stands between the files of an input
 SLOW = 10                       # seconds
@@ -55,6 +56,8 @@ TARGETS = { # name: [(role, file name, seeds)]
     'amazon-2018': [('reviews', 'X.csv', [b'A1,0005119367,5.0,1400000000\nA1,B01,4.0,1158019200\nA1,B01,4.0,1158105600\nA1,0005119367,1.0,1158192000\n']), ('meta', 'meta_X.json', [_json(dict(asin='0005119367', title='A', category=['CDs &amp; Vinyl', '</span></span>']), dict(asin='B01', title='B', category=['CDs']), dict(asin='B02', title='<span>x</span>'))])],
     'instructions': [(r, f'{r}.json', [json.dumps(ASKED).encode(), json.dumps(ASKED, ensure_ascii=False).encode()]) for r in ('train', 'valid', 'test')] +
                     [('titles', 'id2name.json', [b'{"1": "Plain", "2": "Yes\\", \\"No", "3": "Unread"}']), ('genres', 'name2genre.json', [b'{"Plain": ["drama", "new"], "Unread": "a|b"}']), ('selected', 'genre_dict.json', [b'{"drama": 0}'])],
+    'instructions-games': [(r, f'{r}.json', [json.dumps(ASKED).encode()]) for r in ('train', 'valid', 'test')] +
+                          [('games', 'steam_games.json', [_literal(dict(id='1', title='Plain', genres=['Indie'], tags=['Indie', 'Music']), dict(id=2, app_name='A "Great" Book', tags=[])), b'{"id": 1}\n'])],
     'rows': [('rows', 'rows.jsonl', [_json(dict(data='toy', model='tiny', seed=0, method='sft', round=0, **{'HR@5': .1, 'NDCG@5': .05}), dict(data='toy', model='tiny', seed=0, method='sprec', round=1, **{'HR@5': None}))])],
     'settings': [('settings', 'settings.txt', [b'sep=::; user=uid', b'["sep=;", "ratios=7,1,2"]', b'min_rating=4; categories=a, b; taken_only=yes'])],
 }
@@ -70,7 +73,7 @@ def use(name, files): # run the readers of a target on its files
         from sprec.report import read_rows
         return read_rows(files[0][1])
     if name == 'settings': return read_settings(files[0][1].read_bytes().decode('utf-8', 'surrogateescape'))
-    if name == 'instructions': return split_instructions(roles, n_train=None)
+    if name.startswith('instructions'): return split_instructions(roles, n_train=None)
     reader = 'table' if name.startswith('table') else re.split('-', name)[0]
     how = dict(sep='::') if name == 'table-sep' else dict(encoding='gbk') if name == 'table-gbk' else {}
     return split_log(READERS[reader](roles['table'] if reader == 'table' else roles, **how), **few)
@@ -165,13 +168,29 @@ def guided_loop(probe, seconds, seed): # ends the process
     atheris.Setup([sys.argv[0], str(corpus), f'-seed={seed + 1}', '-max_len=65536', f'-dict={words}', '-timeout=300', '-rss_limit_mb=4096', '-verbosity=0', '-print_final_stats=0'], one)
     atheris.Fuzz()
 
+def try_target(name, a): # its counts and findings, from a process of its own
+    with tempfile.TemporaryDirectory() as tmp:
+        stats = Path(tmp)/'stats.json'
+        command = [sys.executable, __file__, '--worker', str(stats), '--target', name, '--seconds', str(a.seconds), '--seed', str(a.seed), '--out', a.out] + ['--plain']*a.plain
+        done = subprocess.run(command, capture_output=True, text=True, timeout=a.seconds + 600)
+        s = json.loads(stats.read_text()) if stats.is_file() else dict(runs=0, seconds=0, found={})
+    if done.returncode: s['found'][f'the process ended with {done.returncode}: {done.stderr.strip().splitlines()[-1:] }'] = 1
+    print(f"{name}: {s['runs']:,} runs in {s['seconds']:.0f} s, {len(s['found'])} findings", flush=True)
+    for k, n in s['found'].items(): print(f'  {k} ({n:,} times)', flush=True)
+    return s
+
+def tried(a, guided): # targets whose row of this commit is there, as long and as guided as is asked for
+    from sprec.experiment import provenance
+    now = provenance()['commit']
+    return {r['target'] for r in rows_of(a.rows) if r['commit'] == now and r['seconds'] >= a.seconds and r['guided'] == guided and r['seed'] == a.seed}
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument('--target', nargs='*', default=list(TARGETS), choices=list(TARGETS))
     ap.add_argument('--seconds', type=float, default=60, help='for each target')
     ap.add_argument('--seed', type=int, default=0)
     ap.add_argument('--out', default='runs/fuzz', help='where findings are kept')
-    ap.add_argument('--rows', help='a file for the counts, one JSON line a target')
+    ap.add_argument('--rows', help='a file for the counts, one JSON line a target, written as each ends; what is there is not done again')
     ap.add_argument('--plain', action='store_true', help='do not use atheris')
     ap.add_argument('--worker', help=argparse.SUPPRESS)
     a = ap.parse_args()
@@ -182,21 +201,13 @@ def main():
         probe.tell()
         return
     print('mutations follow coverage (atheris)' if guided else 'mutations follow the answers (atheris is not used)')
-    total, rows = 0, []
+    done, total = tried(a, guided) if a.rows else set(), 0
     for name in a.target:
-        with tempfile.TemporaryDirectory() as tmp:
-            stats = Path(tmp)/'stats.json'
-            command = [sys.executable, __file__, '--worker', str(stats), '--target', name, '--seconds', str(a.seconds), '--seed', str(a.seed), '--out', a.out] + ['--plain']*a.plain
-            done = subprocess.run(command, capture_output=True, text=True, timeout=a.seconds + 600)
-            s = json.loads(stats.read_text()) if stats.is_file() else dict(runs=0, seconds=0, found={})
-            if done.returncode: s['found'][f'the process ended with {done.returncode}: {done.stderr.strip().splitlines()[-1:] }'] = 1
+        if name in done: print(f'{name}: its row is there'); continue
+        s = try_target(name, a)
         total += len(s['found'])
-        rows.append(dict(target=name, runs=s['runs'], seconds=round(s['seconds']), findings=len(s['found']), guided=guided, seed=a.seed))
-        print(f"{name}: {s['runs']:,} runs in {s['seconds']:.0f} s, {len(s['found'])} findings", flush=True)
-        for k, n in s['found'].items(): print(f'  {k} ({n:,} times)', flush=True)
-    if a.rows:
-        from common import keep_rows
-        keep_rows(a.rows, rows, 'make fuzz')
+        row = dict(target=name, runs=s['runs'], seconds=round(s['seconds']), findings=len(s['found']), guided=guided, seed=a.seed)
+        if a.rows: keep_rows(a.rows, [row], 'make fuzz', key='target')
     sys.exit(total > 0)
 
 if __name__ == '__main__': main()
