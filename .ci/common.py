@@ -30,13 +30,14 @@ def rows_of(path):
     path = Path(path)
     return [json.loads(l) for l in path.read_text(encoding='utf-8').splitlines()] if path.is_file() else []
 
-def keep_rows(path, rows, command, key=None):
+def keep_rows(path, rows, command, key=()):
     """Result rows with the command, commit, versions and hardware that made them, for the page of trust.
-    With a key, rows in the file whose value of it is another one stay."""
+    With a key, some columns, rows in the file that differ in these stay."""
     import json
     from sprec.experiment import provenance
     from sprec.files import beside
     made = dict(command=command) | provenance()
-    stay = [r for r in rows_of(path) if key and r[key] not in {n[key] for n in rows}]
+    at = lambda r: [r[k] for k in key]
+    stay = [r for r in rows_of(path) if at(r) not in map(at, rows)] if key else []
     with beside(Path(path)) as tmp:
         tmp.write_text(''.join(json.dumps(r, ensure_ascii=False) + '\n' for r in [*stay, *(r | made for r in rows)]), encoding='utf-8')

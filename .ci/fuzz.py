@@ -207,7 +207,7 @@ def main():
         s = try_target(name, a)
         total += len(s['found'])
         row = dict(target=name, runs=s['runs'], seconds=round(s['seconds']), findings=len(s['found']), guided=guided, seed=a.seed)
-        if a.rows: keep_rows(a.rows, [row], 'make fuzz', key='target')
+        if a.rows: keep_rows(a.rows, [row], 'make fuzz', key=['target'])
     sys.exit(total > 0)
 
 if __name__ == '__main__': main()

@@ -3,7 +3,6 @@
 usage: processors.py [--workers 2] [--setting default:1 ...] [--rows FILE] [PAGE ...]
 PyTorch, oneDNN and numpy are held to the instruction set together; MKL_CBWR=COMPATIBLE gives MKL its code path for processors of any maker."""
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -33,11 +32,8 @@ def settings():
 
 def keep(path, some, name, threads, good, bad, secs):
     "The row of one setting in the file of rows, in place of an older one."
-    old = [json.loads(l) for l in Path(path).read_text(encoding='utf-8').splitlines()] if Path(path).is_file() else []
-    keep_rows(path, [dict(instructions=name, threads=threads, pages=' '.join(some) or 'all', passed=good, failed=len(bad), which=' '.join(sorted(bad)), seconds=round(secs))], 'make test-processors')
-    new = Path(path).read_text(encoding='utf-8')
-    rest = [r for r in old if (r['instructions'], r['threads'], r['pages']) != (name, threads, ' '.join(some) or 'all')]
-    Path(path).write_text(''.join(json.dumps(r) + '\n' for r in rest) + new, encoding='utf-8')
+    row = dict(instructions=name, threads=threads, pages=' '.join(some) or 'all', passed=good, failed=len(bad), which=' '.join(sorted(bad)), seconds=round(secs))
+    keep_rows(path, [row], 'make test-processors', key=['instructions', 'threads', 'pages'])
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])

@@ -75,8 +75,8 @@ class Settings(Play):
     kv_heads:int=2
     tokenizer:str='bpe'       # tiny models: 'bpe' or 'word'
     vocab_size:int=4096       # tiny models with bpe
-    beams:int=5               # constrained beams at test
-    search:str='beams'        # test and validation answers: 'beams' (paper), or 'exact': best first, within `budget`
+    search:str='exact'        # test and validation answers: 'exact': best first, within `budget`, or 'beams' (paper)
+    beams:int=5               # constrained beams at test, where search is 'beams'
     length_penalty:float=0.   # 0: a title's score is its log-probability
     batch_tokens:int=16_384   # tokens in a batch of decoding
     answers:str='trie'        # test answers: 'trie' (constrained beams) or 'text' (written freely, then grounded, as in the paper)
@@ -93,7 +93,6 @@ class Settings(Play):
         if self.load_in_4bit and not self.lora: raise InputError("load_in_4bit is on, but weights in 4 bits do not train, and lora is off; switch lora on")
         if self.answers not in ('trie', 'text'): raise InputError(f"answers is {self.answers!r}; choose trie or text{nearest(self.answers, ('trie', 'text'))}")
         if self.search not in ('beams', 'exact'): raise InputError(f"search is {self.search!r}; choose beams or exact{nearest(self.search, ('beams', 'exact'))}")
-        if self.search == 'exact' and self.answers != 'trie': raise InputError("search is 'exact', but answers is 'text', which is written freely; leave search out")
         try: alphas = [float(a) for a in self.alphas.split()]
         except ValueError: alphas = []
         if not alphas or not all(0 < a <= 1 for a in alphas): raise InputError(f"alphas is {self.alphas!r}; give numbers above 0 and up to 1 with spaces between them")
@@ -135,6 +134,7 @@ def settle(
     "The settings of a run."
     if preset not in PRESETS: raise InputError(f"there is no preset {preset!r}, only {', '.join(PRESETS)}{nearest(preset, PRESETS)}")
     changes = as_changes(changes)
+    if changes.get('search') and changes.get('answers') == 'text': raise InputError(f"search is {changes['search']!r}, but answers is 'text', which is written freely; leave search out")
     values = PRESETS['paper'] | (TINY if model == 'tiny' else {}) | PRESETS[preset]
     return Settings(**(values | changes))
 
@@ -347,7 +347,7 @@ def claim(
     path = out/'config.json'
     if path.exists():
         there = read_config(out)
-        there['settings'] = asdict(Settings()) | there['settings']
+        there['settings'] = asdict(Settings(search='beams')) | there['settings']   # there was no other search then
         flat = lambda c: {k: v for k, v in c.items() if k not in ('settings', 'started_in')} | c['settings'] | dict(read=unpack(c['settings']['read']))
         a, b = flat(there), flat(json.loads(json.dumps(config)))
         if other := [k for k in sorted({*a, *b}, key=lambda k: (k == 'fingerprint', k)) if a.get(k) != b.get(k) and k not in FITTING]:

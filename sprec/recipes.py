@@ -49,7 +49,7 @@ SASREC = {
 
 # %% ../nbs/33_recipes.ipynb #2c62e179
 PRESETS = {
-    'paper': {},
+    'paper': dict(search='beams'),   # under every other preset too, if it does not say otherwise
     'fast': dict(n_train=2048, n_test=500, rounds=2, cases_per_round=512),
     'small': dict(rounds=3, cases_per_round=1024),
     'demo': dict(hidden=64, title_epochs=0, sft_epochs=12, sft_lr=2e-3, sft_batch=64),

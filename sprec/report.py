@@ -155,11 +155,11 @@ def in_order(methods) -> list:
 # %% ../nbs/41_report.ipynb #5db632b2
 def _settle(fig, engine):
     "Lay out until nothing moves: tick labels depend on the layout, and the layout on tick labels."
-    places = lambda: [ax.get_position().bounds for ax in fig.axes]
-    before = None
+    places = lambda: np.array([ax.get_position().bounds for ax in fig.axes])
+    before = places() + 1
     for _ in range(3):
         engine.execute(fig)
-        if places() == before: break
+        if np.allclose(places(), before, rtol=0, atol=1e-6): break
         before = places()
 
 def _png(fig, dpi:int=130) -> bytes:

@@ -501,6 +501,19 @@ def is_text_or_parquet(
     "Whether the name of a file is that of a table."
     return Path(path).name.lower().removesuffix('.gz').endswith(_KINDS)
 
+def _plain_type(t): # an Arrow type without views of strings (polars), which pyarrow does not hand to pandas everywhere
+    if pa.types.is_string_view(t): return pa.large_string()
+    if pa.types.is_list(t) or pa.types.is_large_list(t): return pa.large_list(_plain_type(t.value_type))
+    return _plain_type(t.value_type) if pa.types.is_dictionary(t) else t
+
+def _chunks(column): # a chunked array that pandas can take
+    kind = _plain_type(column.type)
+    if not pa.types.is_dictionary(column.type): return column.cast(kind)
+    return pa.chunked_array([c.dictionary.cast(kind).take(c.indices) for c in column.chunks], kind)
+
+def _of_arrow(table): # an Arrow table as one of pandas
+    return pa.table([_chunks(c) for c in table.columns], names=table.column_names).to_pandas(integer_object_nulls=True)
+
 def as_frame(
     source,            # a table of pandas, polars, pyarrow or datasets, a list of records, or a dict of columns
 ) -> pd.DataFrame:
@@ -508,8 +521,7 @@ def as_frame(
     if isinstance(source, pd.DataFrame): return source
     if hasattr(source, 'with_format') and hasattr(source, 'column_names'): source = source.with_format('arrow')[:]   # datasets
     try:
-        if isinstance(source, pa.Table): return source.to_pandas(integer_object_nulls=True)
-        if hasattr(source, '__arrow_c_stream__'): return pa.table(source).to_pandas(integer_object_nulls=True)       # polars and many others
+        if hasattr(source, '__arrow_c_stream__'): return _of_arrow(pa.table(source))   # pyarrow, polars and many others
         if isinstance(source, dict) and source and all(hasattr(c, '__len__') and not isinstance(c, str) for c in source.values()):
             return pd.DataFrame({k: pd.Series(list(c), dtype=object) for k, c in source.items()})
         if isinstance(source, (list, tuple)) and source and all(isinstance(r, dict) for r in source): return pd.DataFrame(source, dtype=object)
