@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'SUFFIXES', 'Settings', 'convert', 'as_changes', 'settle', 'commit', 'hardware', 'provenance',
-           'peak_memory_mb', 'folder_name', 'get_data', 'get_model', 'details', 'asked', 'measure', 'stage', 'steps_of',
-           'learn_titles', 'first_sft', 'get_sasrec', 'guide', 'claim', 'read_config', 'found_from', 'only_here',
-           'plays_of', 'prepare', 'once', 'first_stages', 'config_hash', 'keep_data', 'run', 'run_figures',
+           'peak_memory_mb', 'folder_name', 'get_data', 'get_model', 'details', 'NewOnly', 'asked', 'measure', 'stage',
+           'steps_of', 'learn_titles', 'first_sft', 'get_sasrec', 'guide', 'claim', 'read_config', 'found_from',
+           'only_here', 'plays_of', 'prepare', 'once', 'first_stages', 'config_hash', 'keep_data', 'run', 'run_figures',
            'new_report', 'write_report', 'load_run', 'answer']
 
 # %% ../nbs/40_experiment.ipynb #cc029864
@@ -20,6 +20,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ from . import report
 from .baselines.d3 import D3, tune_alpha
 from .baselines.reweight import case_weights, per_case
 from .baselines.sasrec import load_sasrec, save_sasrec, train_sasrec
-from .data import Cases, Popularity, Split, load_split, save_split
+from .data import Cases, Popularity, Recs, Split, load_split, save_split
 from .exact import ExactRecommender
 from .decode import LMRecommender
 from .errors import InputError, nearest
@@ -59,8 +60,9 @@ class Settings(Play):
     template:str='alpaca'     # code; 'bare' or 'chat'
     titles:str='stored'       # 'stored' (paper), or 'natural': The Matrix (1999) for Matrix, The (1999)
     max_length:int=512        # code
-    lora:bool=True            # code: rank 16, alpha 32, dropout 0.05, all linear layers
+    lora:bool=True            # code: rank 16, alpha 32, all linear layers
     lora_r:int=16             # code
+    lora_dropout:float=.05    # code
     dtype:str='auto'          # weights: the checkpoint's own, or a torch dtype
     load_in_4bit:bool=False   # code: the base in nf4, computed with in bf16; needs lora and the package bitsandbytes
     sft_epochs:int=4          # code
@@ -79,6 +81,7 @@ class Settings(Play):
     beams:int=5               # constrained beams at test, where search is 'beams'
     length_penalty:float=0.   # 0: a title's score is its log-probability
     batch_tokens:int=16_384   # tokens in a batch of decoding
+    leave_out_history:bool=False # test and validation answers: titles of the history are none
     answers:str='trie'        # test answers: 'trie' (constrained beams) or 'text' (written freely, then grounded, as in the paper)
     alphas:str='0.2 0.4 0.6 0.8 1' # D3: the language model's parts that validation chooses from
     d3_beams:int=10           # methods, section 4
@@ -93,6 +96,7 @@ class Settings(Play):
         if self.load_in_4bit and not self.lora: raise InputError("load_in_4bit is on, but weights in 4 bits do not train, and lora is off; switch lora on")
         if self.answers not in ('trie', 'text'): raise InputError(f"answers is {self.answers!r}; choose trie or text{nearest(self.answers, ('trie', 'text'))}")
         if self.search not in ('beams', 'exact'): raise InputError(f"search is {self.search!r}; choose beams or exact{nearest(self.search, ('beams', 'exact'))}")
+        if not 0 <= self.lora_dropout < 1: raise InputError(f"lora_dropout is {self.lora_dropout}; it is a share from 0 to below 1")
         try: alphas = [float(a) for a in self.alphas.split()]
         except ValueError: alphas = []
         if not alphas or not all(0 < a <= 1 for a in alphas): raise InputError(f"alphas is {self.alphas!r}; give numbers above 0 and up to 1 with spaces between them")
@@ -212,7 +216,7 @@ def get_model(
         lm, tok = tiny_lm(texts, settings.hidden, settings.layers, settings.heads, settings.kv_heads, settings.tokenizer, settings.vocab_size, settings.max_length, seed)
         lm = lm.to('cuda' if torch.cuda.is_available() else 'cpu')
     else:
-        lora = dict(r=settings.lora_r, lora_alpha=2*settings.lora_r) if settings.lora else None
+        lora = dict(r=settings.lora_r, lora_alpha=2*settings.lora_r, lora_dropout=settings.lora_dropout) if settings.lora else None
         lm, tok = load_4bit(model, lora, seed) if settings.load_in_4bit else load_lm(model, lora, settings.dtype, seed=seed)
     return LMRecommender(lm, tok, template, split.catalog, settings.max_length, settings.batch_tokens, settings.beams, settings.length_penalty, trie=trie)
 
@@ -234,15 +238,39 @@ def details(
         for j in np.argsort(-n, kind='stable')[:top]: rows.append(dict(what=what, name=str(said[j]), recommended=float(n[j]/len(first)), truth=float(want.get(said[j], 0)/len(cases))))
     return rows
 
+# %% ../nbs/40_experiment.ipynb #4e400002
+def _without(recs, cases, k): # the k best answers that are not in the history
+    gone = (recs.items[:, :, None] == cases.history[:, None]).any(2) & (recs.items >= 0)
+    first = np.argsort(gone, axis=1, kind='stable')[:, :k]
+    keep = lambda x, none: np.where(np.take_along_axis(gone, first, 1), none, np.take_along_axis(x, first, 1))
+    return Recs(keep(recs.items, -1), None if recs.scores is None else keep(recs.scores, -np.inf), decoder=recs.decoder)
+
+class NewOnly:
+    "A recommender whose answers are no titles of the history."
+    def __init__(self,
+        rec,       # any recommender
+    ):
+        self.rec, self.catalog = rec, rec.catalog if hasattr(rec, 'catalog') else rec.world.catalog
+
+    def recommend(self, cases:Cases, k:int=5) -> Recs:
+        "The `k` best new items of each case; -1 where there are fewer."
+        if 'exclude' in signature(self.rec.recommend).parameters: out = self.rec.recommend(cases, k, exclude='history')
+        else: out = _without(self.rec.recommend(cases, min(len(self.catalog), k + cases.history.shape[1])), cases, k)
+        return replace(out, decoder=out.decoder + ', without the history'*('without' not in out.decoder))
+
 # %% ../nbs/40_experiment.ipynb #98084a39
-def asked(
-    rec:LMRecommender,
-    settings:Settings,
-):           # what answers the test cases: the recommender itself, its exact search, or its free text grounded in the catalogue
-    "The recommender as the settings want it asked."
+def _searched(rec, settings): # a language model, asked by beams, exactly, or for free text that is grounded in the catalogue
     if settings.answers == 'trie': return ExactRecommender(rec, settings.budget) if settings.search == 'exact' else rec
     encoder = NgramEncoder() if settings.encoder == 'ngrams' else LMEncoder(rec.lm, rec.tok) if settings.encoder == 'lm' else SentenceEncoder(settings.encoder)
     return GroundedRecommender(Writer(rec), Grounder(rec.catalog, encoder))
+
+def asked(
+    rec,     # any recommender
+    settings:Settings,
+):           # what answers the test cases: the recommender itself, its exact search, or its free text grounded in the catalogue; perhaps without the history
+    "The recommender as the settings want it asked."
+    if isinstance(rec, LMRecommender): rec = _searched(rec, settings)
+    return NewOnly(rec) if settings.leave_out_history else rec
 
 def measure(
     rec,                      # anything with `recommend(cases, k)`
@@ -516,9 +544,11 @@ def run(
         keep_data(out, split, rec, say)
         say(f"data: {split}")
         if cut := sum(split.manifest[f'{p}_histories_cut'] for p in ('train', 'test')): say(f"{cut} histories are too long for max_length={settings.max_length} and lost their oldest titles")
+        if settings.leave_out_history and (lost := int((split.test.history == split.test.target[:, None]).any(1).sum())):
+            say(f"{lost} of {len(split.test):,} test targets are titles of their own history, which no answer is; leave_out_history=false allows them")
         base = dict(data=data, model=model, seed=seed) | dict(config_hash=config_hash(config))
-        watched = lambda r: measure(asked(r, settings) if r is rec else r, split, world, r, detail=True) | provenance() | dict(peak_memory_mb=peak_memory_mb())
-        rows = [base | dict(method=n, round=0) | measure(r, split, world, detail=True) | provenance() for n, r in
+        watched = lambda r: measure(asked(r, settings), split, world, r, detail=True) | provenance() | dict(peak_memory_mb=peak_memory_mb())
+        rows = [base | dict(method=n, round=0) | measure(asked(r, settings), split, world, r, detail=True) | provenance() for n, r in
                 [('popularity', Popularity(split.catalog))] + ([('oracle', Oracle(world))] if world else [])]
         kept = []                                                                     # methods that an earlier call ran here stay in the table
         if (out/'rows.jsonl').exists(): kept = [{k: v for k, v in r.items() if v is not None and v == v} for r in report.read_rows(out/'rows.jsonl').to_dict('records') if r['method'] in RECIPES and r['method'] not in names]

@@ -197,7 +197,7 @@ def sweep(
     settings, split, world, rec, config, plays = prepare([recipe], found_from(c['data'], c, out), found_from(c['model'], c, out), c['seed'], c['preset'], changes)
     for t in combos: check(replace(plays[recipe], **t), len(split.catalog))
     claim(out, c | config | dict(data=c['data'], model=c['model']))
-    watched, rows = lambda r: measure(asked(r, settings) if r is rec else r, split, world, r) | provenance(), []
+    watched, rows = lambda r: measure(asked(r, settings), split, world, r) | provenance(), []
     with only_here(out):
         helper = guide(out, split, c['seed'])[1].scores if RECIPES[recipe].guided else None
         for t in tqdm(combos, desc=recipe):
