@@ -8,7 +8,7 @@ bin := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-processors faults fuzz coverage gpu lab pages readme export clean base dev
+.PHONY: help demo demo-lm test test-processors faults fuzz coverage gpu lab pages readme export clean base gguf dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -18,6 +18,9 @@ help: ## this list
 
 demo: base ## the main job, embedded and offline (ARGS="--help" for its options)
 	$(bin)/sprec demo $(ARGS)
+
+demo-lm: gguf ## the same with a pretrained model, SmolLM2-135M, on MovieLens: under an hour on two idle cores
+	$(bin)/sprec model smollm2 && $(bin)/sprec demo --model smollm2 $(ARGS)
 
 test: dev ## every check (WORKERS=4 pages at a time; FLAGS=slow adds the slow cells)
 	@$(bin)/python .ci/check.py --workers $(WORKERS) --flags "$(FLAGS)"
@@ -55,6 +58,9 @@ readme: dev ## write README.md and its figures from nbs/index.ipynb
 
 base:
 	@.ci/env.sh base
+
+gguf:
+	@.ci/env.sh gguf
 
 dev:
 	@.ci/env.sh dev

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Make .venv, or bring it up to date.  usage: .ci/env.sh base|dev
+# Make .venv, or bring it up to date.  usage: .ci/env.sh base|gguf|dev
 # A stamp holds a checksum of what the environment is made from. It is written last, so an install that was cut off is done again.
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
-want=${1:?usage: .ci/env.sh base|dev}
+want=${1:?usage: .ci/env.sh base|gguf|dev}
 python=${PYTHON:-python3}
 min=$(sed -n 's/^min_python *= *//p' settings.ini)
 key=$(cat settings.ini setup.py constraints.txt | cksum)
@@ -23,7 +23,8 @@ install=(.venv/bin/python -m pip install -c constraints.txt)
 [[ -t 1 ]] || install+=(--quiet)
 case $want in
     base) "${install[@]}" -e . ;;
-    dev)  "${install[@]}" -e '.[dev]'; echo "$key" > .venv/.made-base ;;
-    *)    echo "unknown environment '$want': base or dev" >&2; exit 2 ;;
+    gguf) "${install[@]}" -e '.[gguf]'; echo "$key" > .venv/.made-base ;;
+    dev)  "${install[@]}" -e '.[dev]'; echo "$key" | tee .venv/.made-base > .venv/.made-gguf ;;
+    *)    echo "unknown environment '$want': base, gguf or dev" >&2; exit 2 ;;
 esac
 echo "$key" > ".venv/.made-$want"

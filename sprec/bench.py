@@ -257,7 +257,8 @@ BENCHES = dict(
     metrics='recommendations become the numbers of the paper; against per-user loops',
     tree='one training step with several negatives; against a trainer that repeats the prompt',
     sft='supervised training on completions; against the same trainer as it comes',
-    round='a whole round of self-play; against the same stages from general parts')
+    round='a whole round of self-play; against the same stages from general parts',
+    lm='steps, answers and a round at the shape of SmolLM2-135M; against TRL and generate')
 
 def find_bench(
     name:str,

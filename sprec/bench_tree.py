@@ -127,7 +127,7 @@ def trl_stage(lm, tok, rows, precompute:bool=False, **settings) -> dict:
     "The same with TRL's trainer: a reference model in every step, or log-probabilities made with the trainer, before the steps."
     text = as_text(rows, tok)
     def make(m, _, folder):
-        ref = None if precompute else copy.deepcopy(m)      # or TRL would load the reference from disk
+        ref = None if precompute or hasattr(m, 'peft_config') else copy.deepcopy(m)      # or TRL would load it from disk; under an adapter it is the base
         return DPOTrainer(m, ref_model=ref, args=DPOConfig(folder, precompute_ref_log_probs=precompute, **settings), train_dataset=text, processing_class=tok)
     return timed_stage(lm, make)
 

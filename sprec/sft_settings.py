@@ -6,7 +6,6 @@
 __all__ = ['target_nats', 'try_name', 'sft_tries', 'gains_over_first']
 
 # %% ../nbs/40c_sft_settings.ipynb #4c000004
-import json
 import time
 from pathlib import Path
 import numpy as np
@@ -17,7 +16,6 @@ from .data import Cases
 from .decode import LMRecommender
 from .errors import InputError
 from .experiment import as_changes, first_sft, get_data, get_model, prepare, provenance, settle
-from .files import write_text
 from .models import merged_lora
 from .selfplay import keep_json, kept_json
 from .tree import separate_logps
