@@ -16,7 +16,7 @@ from transformers import DynamicCache
 from .data import Cases, Catalog, InputError, Recs
 from .models import merged_lora
 from .prompts import Template, encode_prompts, encode_titles
-from .tree import attention_mask, tree_refusal, unwrap
+from .tree import attention_mask, kept_logits, tree_refusal, unwrap
 from .trie import Blocks, Trie, build_trie, child_table, left_below, load_trie, on_device, save_trie, trie_blocks, trie_key
 
 _all_ = ['Blocks', 'Trie', 'build_trie', 'child_table', 'trie_blocks'] # the catalogue's side of decoding can be imported from here as well
@@ -63,11 +63,11 @@ class Prefix:
             self._run(ids[:1, :n], self.pos, allow[:1, :n, :n], logits_to_keep=1)
             self.cache.batch_repeat_interleave(len(ids))
         self.pos = col.expand(len(ids), -1)
-        self.logits = self._run(ids[:, n:], self.pos[:, n:], allow[:, n:], logits_to_keep=col[n:] == self.length[:, None] - 1).view(len(ids), -1)
+        self.logits = self._run(ids[:, n:], self.pos[:, n:], allow[:, n:], keep=col[n:] == self.length[:, None] - 1)
 
-    def _run(self, ids, pos, allow, **kw):
-        out = self.lm(input_ids=ids, position_ids=pos, attention_mask=attention_mask(self.lm, allow, pos, self.pos),
-                      past_key_values=self.cache, use_cache=True, **kw).logits
+    def _run(self, ids, pos, allow, keep=None, **kw): # keep: one column of each row
+        kw |= dict(input_ids=ids, position_ids=pos, attention_mask=attention_mask(self.lm, allow, pos, self.pos), past_key_values=self.cache, use_cache=True)
+        out = self.lm(**kw).logits if keep is None else kept_logits(self.lm, keep, **kw)
         return check_logits(self.lm, out if out.dtype == torch.float64 else out.float())
 
     def write(self,

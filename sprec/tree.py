@@ -4,12 +4,15 @@
 
 # %% auto #0
 __all__ = ['TREE_FAMILIES', 'TreeCollator', 'tree_mask', 'unwrap', 'tree_refusal', 'attention_mask', 'attention_for',
-           'token_logps', 'separate_logps', 'untree', 'branch_logps']
+           'kept_logits', 'token_logps', 'separate_logps', 'untree', 'branch_logps']
 
 # %% ../nbs/15_tree.ipynb #d09a935a
 import inspect
 import warnings
+from functools import lru_cache
+from importlib.metadata import version
 import torch
+from packaging.version import Version
 from torch.nn import functional as F
 from .data import InputError
 
@@ -123,6 +126,22 @@ def attention_for(
     return attention_mask(model, tree_mask(batch['branch'], at)[:, 0], at, at)
 
 # %% ../nbs/15_tree.ipynb #39cfe0ee
+@lru_cache(maxsize=1)
+def _takes_masks(): return Version(version('transformers')) >= Version('5.21') # older ones take the same columns of every row
+
+def kept_logits(
+    model,               # causal language model, wrapped or not
+    keep:torch.Tensor,   # bool [B, L]: M positions are wanted
+    **inputs,            # input_ids, attention_mask, ...
+) -> torch.Tensor:       # [M, V]
+    "Logits at the positions that are wanted, and no more of the output layer than this model and this transformers can leave out."
+    if 'logits_to_keep' not in inspect.signature(type(unwrap(model)).forward).parameters: return model(**inputs).logits[keep]
+    if _takes_masks():
+        logits = model(**inputs, logits_to_keep=keep).logits
+        return logits[keep] if logits.dim() == 3 else logits
+    columns = keep.any(0).nonzero()[:, 0]
+    return model(**inputs, logits_to_keep=columns).logits[keep[:, columns]]
+
 def token_logps(
     model,                # causal language model, wrapped or not
     labels:torch.Tensor,  # int [B, L]: the token that follows each position; -100 where it does not matter
@@ -130,9 +149,7 @@ def token_logps(
 ) -> torch.Tensor:        # [B, L], fp32 (fp64 for an fp64 model); 0 where there is no label
     "Log-probability of every labelled token, with logits at those positions only."
     keep = labels != -100
-    slim = 'logits_to_keep' in inspect.signature(type(unwrap(model)).forward).parameters
-    logits = model(**inputs, use_cache=False, **(dict(logits_to_keep=keep) if slim else {})).logits
-    if logits.dim() == 3: logits = logits[keep]
+    logits = kept_logits(model, keep, use_cache=False, **inputs)
     logits = logits if logits.dtype == torch.float64 else logits.float()
     logps = -F.cross_entropy(logits, labels[keep], reduction='none')
     return torch.zeros(labels.shape, dtype=logps.dtype, device=logps.device).masked_scatter(keep, logps)
