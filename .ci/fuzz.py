@@ -1,6 +1,6 @@
 """Feed mutated files to every raw reader.  usage: fuzz.py [--target NAME ...] [--seconds N] [--seed N] [--out FOLDER] [--plain]
 
-A reader may answer with a log or with an `InputError`, which is one sentence; anything else, or more than ten seconds, is a finding.
+A reader may answer with a log or with an `InputError`, which is one sentence; anything else, or more than ten seconds of the processor, is a finding.
 With `atheris` installed the mutations follow the coverage of `sprec`; without it (or with --plain) they follow what the readers answer.
 Findings are kept under --out as the input, and as text the traceback. The exit status is 1 where there are any."""
 import argparse
@@ -95,7 +95,7 @@ class Probe:
         wanted, pieces = TARGETS[self.name], bytes(data).split(CUT)
         files = [(role, Path(self.tmp.name)/name) for role, name, _ in wanted]
         for (role, path), piece, (_, _, seeds) in zip(files, [*pieces, *[None]*len(wanted)], wanted): path.write_bytes(seeds[0] if piece is None else piece)
-        begin, what = time.time(), ''
+        begin, what = time.process_time(), ''        # not the wall's: the machine may be busy
         try:
             with warnings.catch_warnings(), open(os.devnull, 'w') as null, contextlib.redirect_stderr(null):
                 warnings.simplefilter('ignore')
@@ -103,7 +103,7 @@ class Probe:
             what = 'read ' + ' '.join(sorted(k for k, v in getattr(out, 'manifest', {}).items() if v))
         except InputError as e: what = 'refused ' + re.sub(r"'[^']*'|\d+", '', str(e))[:60]
         except Exception as e: self.report(data, *self.where(e), traceback.format_exc())
-        if time.time() - begin > SLOW: self.report(data, 'slow', 'slow', f'{time.time() - begin:.1f} s')
+        if (spent := time.process_time() - begin) > SLOW: self.report(data, 'slow', 'slow', f'{spent:.1f} s')
         self.runs += 1
         if self.runs % 50 == 0: self.tell()
         return what
