@@ -91,7 +91,7 @@ def catalogue(show:bool):
     from sprec.sources import SOURCES, whence
     say('Recipes:'); [say(f'  {n:14}{r.about}') for n, r in RECIPES.items()]
     say('Data:'); [say(f'  {n:22}{d}') for n, d in [('toy', 'the mini world, built in')] + [(n, whence(n)) for n in SOURCES] + [('a path', 'your own csv, tsv or parquet, a folder of raw files, or a saved split')]]
-    say('Presets:'); [say(f'  {n:14}{" ".join(f"{k}={v}" for k, v in p.items()) or "the defaults below"}') for n, p in (PRESETS | {'(tiny model)': TINY}).items()]
+    say('Presets:'); [say(f'  {n:14}{" ".join(f"{k}={v}" for k, v in p.items()) or "the defaults below"}') for n, p in ({n: PRESETS['paper'] | p for n, p in PRESETS.items()} | {'(tiny model)': TINY}).items()]
     say('Settings (--set key=value):'); [say(f'  {f.name:18}{f.type.__name__:7}{f.default}') for f in fields(Settings)]
     raise typer.Exit()
 

@@ -81,7 +81,7 @@ class Settings(Play):
     beams:int=5               # constrained beams at test, where search is 'beams'
     length_penalty:float=0.   # 0: a title's score is its log-probability
     batch_tokens:int=16_384   # tokens in a batch of decoding
-    leave_out_history:bool=False # test and validation answers: titles of the history are none
+    leave_out_history:bool=False # test and validation answers (not SASRec's own stopping): titles of the history are none
     answers:str='trie'        # test answers: 'trie' (constrained beams) or 'text' (written freely, then grounded, as in the paper)
     alphas:str='0.2 0.4 0.6 0.8 1' # D3: the language model's parts that validation chooses from
     d3_beams:int=10           # methods, section 4
@@ -117,7 +117,7 @@ def convert(key:str, value):
         raise InputError(f"{key} is {value!r}; it takes true or false")
     try:
         out = kind(value)
-        if kind is int and isinstance(value, float) and out != value: raise ValueError
+        if kind is int and isinstance(value, float) and out != value or kind is float and out != out: raise ValueError
         return out
     except (TypeError, ValueError): raise InputError(f"{key} is {value!r}; it takes {dict(int='a whole number', float='a number', str='text')[kind.__name__]}")
 
@@ -243,19 +243,22 @@ def _without(recs, cases, k): # the k best answers that are not in the history
     gone = (recs.items[:, :, None] == cases.history[:, None]).any(2) & (recs.items >= 0)
     first = np.argsort(gone, axis=1, kind='stable')[:, :k]
     keep = lambda x, none: np.where(np.take_along_axis(gone, first, 1), none, np.take_along_axis(x, first, 1))
-    return Recs(keep(recs.items, -1), None if recs.scores is None else keep(recs.scores, -np.inf), decoder=recs.decoder)
+    return replace(recs, items=keep(recs.items, -1), scores=None if recs.scores is None else keep(recs.scores, -np.inf), proven=None)
+
+def _size(rec): # titles of what a recommender answers from
+    while not hasattr(rec, 'catalog'): rec = next(getattr(rec, a) for a in ('world', 'grounder', 'rec') if hasattr(rec, a))
+    return len(rec.catalog)
 
 class NewOnly:
     "A recommender whose answers are no titles of the history."
     def __init__(self,
         rec,       # any recommender
-    ):
-        self.rec, self.catalog = rec, rec.catalog if hasattr(rec, 'catalog') else rec.world.catalog
+    ): self.rec = rec
 
     def recommend(self, cases:Cases, k:int=5) -> Recs:
         "The `k` best new items of each case; -1 where there are fewer."
         if 'exclude' in signature(self.rec.recommend).parameters: out = self.rec.recommend(cases, k, exclude='history')
-        else: out = _without(self.rec.recommend(cases, min(len(self.catalog), k + cases.history.shape[1])), cases, k)
+        else: out = _without(self.rec.recommend(cases, min(_size(self.rec), k + cases.history.shape[1])), cases, k)
         return replace(out, decoder=out.decoder + ', without the history'*('without' not in out.decoder))
 
 # %% ../nbs/40_experiment.ipynb #98084a39
@@ -462,7 +465,8 @@ def _sasrec_row(out, name, split, seed, watched): # one row: SASRec has no round
 def _d3_row(out, name, rec, split, settings, seed, watched): # the SFT model, decoded with SASRec's scores; alpha from validation
     def work():
         t, (helper, sas) = time.perf_counter(), guide(out, split, seed)
-        alpha, tried = tune_alpha(rec, split.valid, sas.scores, [float(a) for a in settings.alphas.split()], beams=settings.d3_beams)
+        alphas, gone = [float(a) for a in settings.alphas.split()], 'history' if settings.leave_out_history else None
+        alpha, tried = tune_alpha(rec, split.valid, sas.scores, alphas, beams=settings.d3_beams, exclude=gone)
         return dict(round=0, alpha=alpha, guide=helper, tried=tried, seconds_alpha=round(time.perf_counter() - t, 2)) | watched(D3(rec, sas.scores, alpha=alpha, beams=settings.d3_beams))
     put_back(rec.lm, out/'sft')
     return {k: v for k, v in once(out/f'{name}.json', work).items() if k != 'tried'}

@@ -15,8 +15,9 @@ from tqdm import tqdm
 from .data import Cases
 from .decode import LMRecommender
 from .errors import InputError
-from .experiment import as_changes, first_sft, get_data, get_model, prepare, provenance, settle
+from .experiment import as_changes, config_hash, first_sft, get_data, get_model, prepare, provenance, settle
 from .models import merged_lora
+from .report import check_place
 from .selfplay import keep_json, kept_json
 from .tree import separate_logps
 
@@ -50,6 +51,16 @@ def _one_try(data, model, preset, changes, seed): # trained, then asked about th
     trained = time.perf_counter() - t
     return dict(steps=log['steps'], loss=log['loss'], seconds=round(trained, 1), nats=target_nats(rec, split.valid).round(4).tolist())
 
+def _names_of(tries, data, model, preset, common, seed): # a hash of what decides each try; what cannot be compared is refused
+    names, cases = [], None
+    for t in tries:
+        _, split, _, _, config, _ = prepare(['bigrec'], data, model, seed, preset, common | t)
+        asked = (split.valid.history.tolist(), split.valid.target.tolist())
+        if cases not in (None, asked): raise InputError(f"{try_name(t)} asks about other validation cases than {try_name(tries[0])}, so their log-probabilities cannot be compared; give it to all tries")
+        cases = asked
+        names.append(config_hash(config))
+    return names
+
 def sft_tries(
     tries,            # list of dicts of settings; the first is what the others are compared with, often {}
     data:str,         # as in `run`
@@ -61,13 +72,12 @@ def sft_tries(
     say=lambda text: None,
 ) -> list:            # rows, one a try: setting, steps, loss, seconds, nats [n_valid]
     "SFT under several settings, each with the log-probability of every validation target; resumable."
-    common, out = as_changes(changes), Path(out)
+    common, rows = as_changes(changes), []
     if not tries: raise InputError("there is nothing to try; give a list of dicts of settings")
     tries = [as_changes(t) for t in tries]
-    for t in tries: prepare(['bigrec'], data, model, seed, preset, common | t)
-    rows = []
-    for k, t in enumerate(tqdm(tries, desc='tries')):
-        path = out/f"{preset}-{seed}-{try_name(common | t).replace('/', '_')}.json"
+    names, out = _names_of(tries, data, model, preset, common, seed), check_place(out)
+    for t, name in zip(tqdm(tries, desc='tries'), names):
+        path = out/f'{name}.json'
         if not path.exists(): keep_json(path, _one_try(data, model, preset, common | t, seed) | provenance())
         row = dict(data=data, model=model, preset=preset, seed=seed, setting=try_name(t)) | kept_json(path)
         say(f"{row['setting']}: {np.mean(row['nats']):.3f} nats, {row['steps']} steps, {row['seconds']:.0f} s")
@@ -79,6 +89,7 @@ def gains_over_first(
     rows,               # of `sft_tries`; the first is the base
 ) -> pd.DataFrame:      # a line a try
     "How many nats each try gives the validation targets more than the first, with the half-width of a 95% interval over cases."
+    if not len(rows): raise InputError("there are no tries to compare; `sft_tries` makes them")
     base, out = np.array(rows[0]['nats']), []
     for r in rows:
         d = np.array(r['nats']) - base

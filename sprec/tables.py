@@ -511,8 +511,14 @@ def _chunks(column): # a chunked array that pandas can take
     if not pa.types.is_dictionary(column.type): return column.cast(kind)
     return pa.chunked_array([c.dictionary.cast(kind).take(c.indices) for c in column.chunks], kind)
 
-def _of_arrow(table): # an Arrow table as one of pandas
-    return pa.table([_chunks(c) for c in table.columns], names=table.column_names).to_pandas(integer_object_nulls=True)
+def _of_arrow(table): # an Arrow table as one of pandas; a column of a kind that pandas has no place for as plain Python
+    out = []
+    for column in table.columns:
+        try: out.append(_chunks(column).to_pandas(integer_object_nulls=True))
+        except pa.ArrowException: out.append(pd.Series(column.to_pylist(), dtype=object))
+    frame = pd.concat(out, axis=1) if out else pd.DataFrame()
+    frame.columns = table.column_names
+    return frame
 
 def as_frame(
     source,            # a table of pandas, polars, pyarrow or datasets, a list of records, or a dict of columns
@@ -544,7 +550,7 @@ def _read_parquet(path):
     except Exception as e: raise InputError(f"{path.name} is not a parquet file that can be read ({(str(e).splitlines() or [''])[0]})") from None
 
 def _as_text(column): # any column as text, '' where nothing
-    if column.dtype == object: column = column.map(lambda v: _mend(v)[0] if isinstance(v, bytes) else v)
+    if column.dtype == object: column = pd.Series([_mend(v)[0] if isinstance(v, bytes) else v for v in column], column.index, dtype=object)   # whole numbers stay whole beside None
     return column.astype('string').fillna('').str.strip()
 
 def _as_names(column, separator): # (a column of tuples of names, its different texts)

@@ -96,7 +96,7 @@ class D3:
             i, v = tree_beams(rec.lm, [prompts[j] for j in b], rec.trie, k, beams, renormalize=self.renormalize, pad_id=rec.tok.pad_token_id,
                               exclude=out, tails=True, bonus=bonus(rec.trie, s[b] if out is None else np.where(out, -np.inf, s[b]), self.alpha))
             items[b], best[b] = i.cpu().numpy(), self.alpha*v.cpu().numpy()
-        how = f'D3, alpha {self.alpha:g}, {beams} beams' + (', renormalised' if self.renormalize else '') + ('' if exclude is None else ', without items given')
+        how = f'D3, alpha {self.alpha:g}, {beams} beams' + (', renormalised' if self.renormalize else '') + ('' if exclude is None else ', without the history' if isinstance(exclude, str) else ', without items given')
         return Recs(items, best, decoder=how)
 
 # %% ../../nbs/32_d3.ipynb #c3250d5c
@@ -109,6 +109,7 @@ def tune_alpha(
     metric:str='NDCG',                                   # 'NDCG' or 'HR', at k
     beams:int=10,
     renormalize:bool=False,
+    exclude=None,                                        # as in `sprec.decode.excluder`
 ) -> tuple:                                              # (the best alpha, rows: alpha, HR@k, NDCG@k and their standard errors)
     "Try values of alpha on validation cases."
     if metric not in ('NDCG', 'HR'): raise InputError(f"metric is {metric!r}; choose 'NDCG' or 'HR'")
@@ -116,6 +117,6 @@ def tune_alpha(
     s, rows = D3(rec, item_scores, alpha=1.).scores(valid), []
     tries = [D3(rec, s, alpha=float(a), beams=beams, renormalize=renormalize) for a in alphas]
     for d in tqdm(tries, desc='alpha'):
-        gains = dict(zip((f'HR@{k}', f'NDCG@{k}'), target_gains(d.recommend(valid, k).items, valid.target, k)))
+        gains = dict(zip((f'HR@{k}', f'NDCG@{k}'), target_gains(d.recommend(valid, k, exclude=exclude).items, valid.target, k)))
         rows.append(dict(alpha=d.alpha) | {n: float(g.mean()) for n, g in gains.items()} | {f'{n}_se': float(g.std()/np.sqrt(len(g))) for n, g in gains.items()})
     return max(rows, key=lambda r: (r[f'{metric}@{k}'], r['alpha']))['alpha'], rows

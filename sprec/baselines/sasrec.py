@@ -144,7 +144,7 @@ class SASRecommender:
             if gone: s = s.masked_fill(torch.as_tensor(gone(rows), device=s.device), -torch.inf)
             top, at = s.topk(k)
             items[rows], best[rows] = torch.where(top.isfinite(), at, -1).cpu().numpy(), top.cpu().numpy()
-        return Recs(items, best, decoder='SASRec' + ('' if exclude is None else ', without items given'))
+        return Recs(items, best, decoder='SASRec' + ('' if exclude is None else ', without the history' if isinstance(exclude, str) else ', without items given'))
 
 # %% ../../nbs/30_sasrec.ipynb #4ef98e72
 def next_items(
