@@ -7,17 +7,16 @@ __all__ = ['target_nats', 'try_name', 'sft_tries', 'gains_over_first']
 
 # %% ../nbs/40c_sft_settings.ipynb #4c000004
 import time
-from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
+from . import report
 from .data import Cases
 from .decode import LMRecommender
 from .errors import InputError
 from .experiment import as_changes, config_hash, first_sft, get_data, get_model, prepare, provenance, settle
 from .models import merged_lora
-from .report import check_place
 from .selfplay import keep_json, kept_json
 from .tree import separate_logps
 
@@ -75,7 +74,7 @@ def sft_tries(
     common, rows = as_changes(changes), []
     if not tries: raise InputError("there is nothing to try; give a list of dicts of settings")
     tries = [as_changes(t) for t in tries]
-    names, out = _names_of(tries, data, model, preset, common, seed), check_place(out)
+    names, out = _names_of(tries, data, model, preset, common, seed), report.check_place(out)
     for t, name in zip(tqdm(tries, desc='tries'), names):
         path = out/f'{name}.json'
         if not path.exists(): keep_json(path, _one_try(data, model, preset, common | t, seed) | provenance())
