@@ -368,13 +368,14 @@ def sentences(
 
 # %% ../nbs/41_report.ipynb #611b2dc2
 def proven_words(
-    row,     # dict with Proven@1, perhaps Proven@5
+    row,     # dict with Proven@1, perhaps Proven@5 and decoder
 ) -> str:    # '' where nothing is known
     "How many answers are proven to be the model's own best, in words."
     share = row.get('Proven@1', np.nan)
     if not share == share: return ''
     rest = f", all five in {row['Proven@5']:.0%}" if row.get('Proven@5', np.nan) == row.get('Proven@5') else ''
-    help = '; search=exact or a larger budget finds the model\'s own' if share < .9 else ''
+    exact = 'best first' in str(row.get('decoder', ''))
+    help = '' if share >= .9 else '; a larger budget finds the model\'s own' if exact else '; search=exact or a larger budget finds the model\'s own'
     return f"first answer proven in {share:.0%} of cases{rest}{help}"
 
 # %% ../nbs/41_report.ipynb #22dd1023
