@@ -19,7 +19,7 @@ help: ## this list
 demo: base ## the main job, embedded and offline (ARGS="--help" for its options)
 	$(bin)/sprec demo $(ARGS)
 
-demo-lm: gguf ## the same with a pretrained model, SmolLM2-135M, on MovieLens: under an hour on two idle cores
+demo-lm: gguf ## the same with a pretrained model, SmolLM2-135M, on MovieLens, which takes much longer
 	$(bin)/sprec model smollm2 && $(bin)/sprec demo --model smollm2 $(ARGS)
 
 test: dev ## every check (WORKERS=4 pages at a time; FLAGS=slow adds the slow cells)
