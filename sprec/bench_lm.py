@@ -7,15 +7,14 @@ __all__ = ['SMOLLM2', 'SMALL', 'adapted', 'step_rows', 'answer_rows', 'bench_lm'
 
 # %% ../nbs/46i_bench_lm.ipynb #46900003
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig
 from .bench import largest_difference, versus
 from .bench_decode import BOS, EOS, PAD, dict_trie, generate_beams, random_prompts, random_titles
 from .bench_round import bench_round
 from .bench_sft import limit_row, sft_row
-from .bench_tree import dpo_row, numbered_words, random_rows, share_row
+from .bench_tree import dpo_row, lora_lm, numbered_words, random_rows, share_row
 from .data import InputError
 from .decode import tree_beams
-from .models import add_lora, merged_lora
+from .models import merged_lora
 from .trie import build_trie
 
 # %% ../nbs/46i_bench_lm.ipynb #46900006
@@ -28,11 +27,8 @@ def adapted(
     seed:int=0,
 ):                      # in training mode, fp32, on the CPU
     "A Llama of a given shape with random weights, and a LoRA adapter of rank 16 to train."
-    config = LlamaConfig(**shape, max_position_embeddings=1024, tie_word_embeddings=True, pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        lm = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    return add_lora(lm, dict(r=16, lora_alpha=32, lora_dropout=dropout), seed).train()
+    rest = dict(max_position_embeddings=1024, tie_word_embeddings=True, pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS)
+    return lora_lm(shape | rest, device='cpu', seed=seed, dtype=torch.float32, dropout=dropout)
 
 # %% ../nbs/46i_bench_lm.ipynb #46900009
 def step_rows(shape:dict, batch:int=4, steps:int=2, prompt:int=125, repeat:int=1, size:int=1024, seed:int=0, say=lambda text='': None) -> list:

@@ -277,12 +277,12 @@ def growth_row(
 LLAMA_1B = dict(vocab_size=128_256, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32, num_key_value_heads=8, head_dim=64,
                 max_position_embeddings=4096, rms_norm_eps=1e-5, tie_word_embeddings=True, pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS)
 
-def lora_lm(shape=LLAMA_1B, r:int=16, device='cuda', seed:int=0):
-    "A Llama of a given shape with random bf16 weights, and a LoRA adapter to train."
+def lora_lm(shape=LLAMA_1B, r:int=16, device='cuda', seed:int=0, dtype=torch.bfloat16, dropout:float=0.):
+    "A Llama of a given shape with random weights, and a LoRA adapter to train."
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(seed)
-        lm = AutoModelForCausalLM.from_config(LlamaConfig(**shape), dtype=torch.bfloat16)
-    return add_lora(lm, dict(r=r, lora_alpha=2*r, lora_dropout=0.), seed).to(device).train()
+        lm = AutoModelForCausalLM.from_config(LlamaConfig(**shape), dtype=dtype)
+    return add_lora(lm, dict(r=r, lora_alpha=2*r, lora_dropout=dropout), seed).to(device).train()
 
 def card_rows(lm, batch:int=8, negatives=(1, 4, 8), prompt:int=150, repeat:int=5, size:int=8192, seed:int=0) -> list:
     "A bf16 step with an adapter: against separate rows, and against matrix products."

@@ -374,8 +374,8 @@ def proven_words(
     share = row.get('Proven@1', np.nan)
     if not share == share: return ''
     rest = f", all five in {row['Proven@5']:.0%}" if row.get('Proven@5', np.nan) == row.get('Proven@5') else ''
-    exact = 'best first' in str(row.get('decoder', ''))
-    help = '' if share >= .9 else '; a larger budget finds the model\'s own' if exact else '; search=exact or a larger budget finds the model\'s own'
+    way = 'a larger budget' if 'best first' in str(row.get('decoder', '')) else 'search=exact or a larger budget'
+    help = f"; {way} finds the model's own" if share < .9 else ''
     return f"first answer proven in {share:.0%} of cases{rest}{help}"
 
 # %% ../nbs/41_report.ipynb #22dd1023

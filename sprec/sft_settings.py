@@ -15,7 +15,7 @@ from . import report
 from .data import Cases
 from .decode import LMRecommender
 from .errors import InputError
-from .experiment import as_changes, config_hash, first_sft, get_data, get_model, prepare, provenance, settle
+from .experiment import as_changes, config_hash, first_sft, prepare, provenance
 from .models import merged_lora
 from .selfplay import keep_json, kept_json
 from .tree import separate_logps
@@ -43,9 +43,8 @@ def try_name(settings:dict) -> str:
     return ', '.join(f'{k}={v:g}' if isinstance(v, float) else f'{k}={v}' for k, v in settings.items()) or 'as it is'
 
 def _one_try(data, model, preset, changes, seed): # trained, then asked about the validation cases
-    settings = settle(preset, model, changes)
-    split, _ = get_data(data, settings, seed)
-    rec, t = get_model(model, split, settings, seed), time.perf_counter()
+    settings, split, _, rec, *_ = prepare(['bigrec'], data, model, seed, preset, changes)
+    t = time.perf_counter()
     log = first_sft(rec, split, settings, seed)
     trained = time.perf_counter() - t
     return dict(steps=log['steps'], loss=log['loss'], seconds=round(trained, 1), nats=target_nats(rec, split.valid).round(4).tolist())

@@ -501,6 +501,7 @@ def is_text_or_parquet(
     "Whether the name of a file is that of a table."
     return Path(path).name.lower().removesuffix('.gz').endswith(_KINDS)
 
+# %% ../nbs/10a_tables.ipynb #7980c533
 def _plain_type(t): # an Arrow type without views of strings (polars), which pyarrow does not hand to pandas everywhere
     if pa.types.is_string_view(t): return pa.large_string()
     if pa.types.is_list(t) or pa.types.is_large_list(t): return pa.large_list(_plain_type(t.value_type))
@@ -520,6 +521,7 @@ def _of_arrow(table): # an Arrow table as one of pandas; a column of a kind that
     frame.columns = table.column_names
     return frame
 
+# %% ../nbs/10a_tables.ipynb #7980c534
 def as_frame(
     source,            # a table of pandas, polars, pyarrow or datasets, a list of records, or a dict of columns
 ) -> pd.DataFrame:
@@ -536,6 +538,7 @@ def as_frame(
     raise InputError(f"a {type(source).__name__} is no table; give a path, a frame of pandas, polars or pyarrow, a data set of datasets, a list of records, or a dict of columns"
                      + ('; call .collect() first' if hasattr(source, 'collect') else ''))
 
+# %% ../nbs/10a_tables.ipynb #7980c535
 def _open_table(source, sep, encoding=None): # (table, its name, notes)
     if is_table(source): return as_frame(source).reset_index(drop=True), 'the table', {}
     path, name = Path(source), Path(source).name
