@@ -84,7 +84,7 @@ class Settings(Play):
     leave_out_history:bool=False # test and validation answers (not SASRec's own stopping): titles of the history are none
     answers:str='trie'        # test answers: 'trie' (constrained beams) or 'text' (written freely, then grounded, as in the paper)
     alphas:str='0.2 0.4 0.6 0.8 1' # D3: the language model's parts that validation chooses from
-    d3_beams:int=10           # methods, section 4
+    d3_beams:int=10           # official code, D3
     tuned:bool=False          # each recipe at the settings that validation chose for it (`recipes.TUNED`)
     encoder:str='ngrams'      # for 'text': 'ngrams', 'lm' (the model's own states, BIGRec) or a sentence encoder's folder or hub id (paper: paraphrase-MiniLM-L3-v2)
 

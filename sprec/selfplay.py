@@ -62,7 +62,7 @@ class Play:
     n_negatives:int=1          # paper; more in Figure 6
     temperature:float=1.       # of 'sample'
     equal:str='drop'           # an own negative that is the target: 'drop' the pair, take the 'next' title or a 'random' one
-    generate:str='before_sft'  # code and Algorithm 1; or 'after_sft'
+    generate:str='before_sft'  # code, and 4.3; or 'after_sft'
     reference:str='after_sft'  # code; or 'round_start', as Eq. 7 reads
     loss:str='dpo'             # a name in `sprec.losses.LOSSES`
     beta:float=.1              # code; the paper gives none
@@ -80,9 +80,9 @@ class Play:
     beams_per_negative:int=0   # 'beams': 2 in the paper 5.4.2, Figure 6; 'greedy': 1 in the code; 0: as many beams as at test, at least n_negatives
     budget:int=4000            # of exact answers: most tokens to write for a case
     distinct:bool=False        # 'sample': all negatives of a case different; Eq. 7 draws independently
-    exclude_history:bool=False # code: a title of the history may be rejected; RosePO (methods, section 7) leaves them out
+    exclude_history:bool=False # code: a title of the history may be rejected; RosePO (official code, RosePO) leaves them out
     popular_power:float=1.     # 'popular': drawn by training count to this power; 1 in the public re-implementation of RosePO
-    similar:int=10             # 'semantic': drawn from this many nearest titles; methods, section 7: 10 to 20
+    similar:int=10             # 'semantic': drawn from this many nearest titles; official code, RosePO: 10 to 20
     similar_by:str='ngrams'    # 'semantic': 'ngrams', 'lm' or a sentence encoder's folder or hub id
     smoothing:float=0.         # of the loss 'rosepo': how likely a label is taken to be wrong; 0 is DPO
     smoothing_by:str='constant' # 'constant', or 'scores': each pair's own, from the item scores of another recommender (RosePO: SASRec)
