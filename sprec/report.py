@@ -321,8 +321,8 @@ def _biased(by, base, close) -> str:
     if not moves:
         return f"Neither ORRatio@1 nor KL is known for both {label(base)} and {label('dpo-rn')}, so nothing can be said about popularity bias."
     up = [m for m, v in moves.items() if v == 'raised']
-    end = ', as Theorem 1 predicts.' if len(up) == len(moves) else \
-        f"; Theorem 1 predicts a rise, which {f'only {up[0]} shows' if up else 'these numbers do not show'}."
+    end = ', as the paper expects.' if len(up) == len(moves) else \
+        f"; the paper expects a rise, which {f'only {up[0]} shows' if up else 'these numbers do not show'}."
     return f"Against {label(base)}, DPO with random negatives {_told(by[base], by['dpo-rn'], moves, close)}{end}"
 
 def _repaired(by, base, close) -> str:
