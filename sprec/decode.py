@@ -437,7 +437,8 @@ class Policy:
 
     def score_catalog(self, cases:Cases, renormalize:bool=True, desc:str='score catalogue') -> np.ndarray:
         "float32 [N, I]: log-probability of every item; with `renormalize` it is a distribution over the catalogue."
-        if renormalize not in self._blocks: self._blocks[renormalize] = trie_blocks(self.trie, choices=renormalize)
+        if renormalize not in self._blocks: # each node of a block looks at the whole block, so a processor wants small ones, a card few
+            self._blocks[renormalize] = trie_blocks(self.trie, 128 if unwrap(self.lm).device.type == 'cpu' else 1024, renormalize)
         blocks, prompts = self._blocks[renormalize], self.prompts(cases)
         out = np.empty((len(cases), len(self.catalog)), np.float32)
         for batch in self._batches(prompts, blocks.width, desc, 2**28 // unwrap(self.lm).config.vocab_size):
