@@ -10,66 +10,95 @@ from dataclasses import dataclass
 import numpy as np
 from .data import Cases, Recs
 from .errors import InputError
-from .metrics import evaluate
 
 # %% ../nbs/34_subtract.ipynb #4e01b5b8
+def _scores(x): # float64 [N, I]: -inf is allowed, nan and inf are not
+    x = np.asarray(x, np.float64)
+    if x.ndim != 2 or not x.size: raise InputError(f"scores have shape {x.shape}; give at least one history and one title, [N, I]")
+    if np.isnan(x).any() or (x == np.inf).any(): raise InputError("a score is not a number, or infinite; the model may have collapsed")
+    return x
+
+def _offset(x, items): # float64 [I], finite
+    x = np.asarray(x, np.float64)
+    if x.shape != (items,) or not np.isfinite(x).all(): raise InputError(f"the offset has shape {x.shape}; give one finite number for each of the {items} titles")
+    return x
+
+def _targets(target, n, items): # int [N], of the catalogue
+    target = np.asarray(target)
+    if target.shape != (n,) or not ((target >= 0) & (target < items)).all(): raise InputError(f"{n} histories need as many targets, each from 0 to {items - 1}")
+    return target
+
+# %% ../nbs/34_subtract.ipynb #dbef586a
 def log_counts(
     counts,             # int [I]: how often each title was a training target, `catalog.counts`
     smoothing:float=.5, # cases added to each count, above 0
 ) -> np.ndarray:        # float64 [I]: log shares, nats
     "Log popularity by training counts."
     counts = np.asarray(counts, np.float64)
-    if not smoothing > 0: raise InputError(f"smoothing is {smoothing}; it must be above 0, or titles without a count would have no logarithm")
+    if counts.ndim != 1 or not len(counts) or not np.isfinite(counts).all() or counts.min() < 0: raise InputError("popularity needs one finite count a title, 0 or more")
+    if not 0 < smoothing < np.inf: raise InputError(f"smoothing is {smoothing}; it must be above 0, or titles without a count would have no logarithm")
     return np.log((counts + smoothing)/(counts.sum() + smoothing*len(counts)))
 
-# %% ../nbs/34_subtract.ipynb #afddf12a
+# %% ../nbs/34_subtract.ipynb #15d9cc96
 def log_marginal(
     logps:np.ndarray, # float [N, I]: log-probabilities of every title after N histories; each row is normalised here
 ) -> np.ndarray:      # float64 [I]: log of the mean probability, nats
     "What the model gives to everybody: log of its mean over histories."
-    z = np.asarray(logps, np.float64)
+    z = _scores(logps)
     top = z.max(1, keepdims=True)
+    if not np.isfinite(top).all(): raise InputError("a history gives every title probability 0, so there is no mean")
     z = z - top - np.log(np.exp(z - top).sum(1, keepdims=True))
     return np.logaddexp.reduce(z, axis=0) - np.log(len(z))
 
-# %% ../nbs/34_subtract.ipynb #b915eda2
-@dataclass
+# %% ../nbs/34_subtract.ipynb #fe46cdfd
+@dataclass(eq=False)
 class Adjusted:
     "A recommender from whose log-probabilities tau times an offset is taken."
     rec:object        # has `score_catalog(cases)`, float [N, I]
     offset:np.ndarray # float [I]: a log popularity, nats
     tau:float=1.      # 0: the model as it is
 
+    def __post_init__(self):
+        if not np.isfinite(self.tau): raise InputError(f"tau is {self.tau}; give a number, 0 for the model as it is")
+        self.offset = _offset(self.offset, len(self.offset))
+
     def score_catalog(self, cases:Cases, **kw) -> np.ndarray: # float64 [N, I], not normalised
         "log pi(y|x) - tau offset(y)."
-        return np.asarray(self.rec.score_catalog(cases, **kw), np.float64) - self.tau*np.asarray(self.offset)
+        scores = _scores(self.rec.score_catalog(cases, **kw))
+        return scores - self.tau*_offset(self.offset, scores.shape[1])
 
     def recommend(self, cases:Cases, k:int=5) -> Recs:
         "The k titles of the largest adjusted scores, best first; equal ones by number."
-        return best_of(self.score_catalog(cases), k, f'every title, popularity to the power {-self.tau:g}')
+        return best_of(self.score_catalog(cases), k, f'every title, minus {self.tau:g} log popularity')
 
-# %% ../nbs/34_subtract.ipynb #fe46cdfd
+# %% ../nbs/34_subtract.ipynb #8a7087f9
 def best_of(
     scores:np.ndarray, # float [N, I]
     k:int=5,           # from 1 to I
     decoder:str='every title',
 ) -> Recs:
-    "The k best titles of each row."
+    "The k best titles of each row, equal ones by number."
+    scores = _scores(scores)
     if not 1 <= k <= scores.shape[1]: raise InputError(f"k is {k}, but there are {scores.shape[1]} titles; choose k from 1 to {scores.shape[1]}")
     top = np.argsort(-scores, axis=1, kind='stable')[:, :k]
-    return Recs(top, np.take_along_axis(scores, top, 1), decoder=decoder)
+    best = np.take_along_axis(scores, top, 1)
+    return Recs(np.where(best > -np.inf, top, -1), best, decoder=decoder)                        # a title that cannot be is no answer
 
-# %% ../nbs/34_subtract.ipynb #bb9385f6
+# %% ../nbs/34_subtract.ipynb #2860a2b4
 TAUS = tuple(np.round(np.arange(0, 1.51, .1), 1).tolist())
 
 def ndcg_of(recs:Recs, cases:Cases) -> np.ndarray: # float64 [N]: NDCG of each list with one relevant title
     "Each case's NDCG."
-    hit = recs.items == cases.target[:, None]
+    items, target = np.asarray(recs.items), np.asarray(cases.target)
+    if items.ndim != 2 or len(items) != len(target): raise InputError(f"{len(items)} lists were given for {len(target)} cases")
+    hit = (items == target[:, None]) & (target >= 0)[:, None]
     return np.where(hit.any(1), 1/np.log2(hit.argmax(1) + 2), 0.)
 
 def popularity_of(items, counts) -> float: # mean training count of shown titles
-    "How popular what is shown is."
-    return float(np.asarray(counts, np.float64)[items].mean())
+    "How popular what is shown is; places without a title do not count."
+    items, counts = np.asarray(items), np.asarray(counts, np.float64)
+    if items.dtype.kind not in 'iu' or items.max(initial=-1) >= len(counts) or not (items >= 0).any(): raise InputError("shown titles are numbers of the catalogue, at least one of them 0 or more")
+    return float(counts[items[items >= 0]].mean())
 
 def tune_tau(
     logps:np.ndarray,  # float [N, I]: the model's log-probabilities on validation cases
@@ -77,29 +106,45 @@ def tune_tau(
     offset:np.ndarray, # float [I]: what is subtracted
     counts,            # [I]: training counts
     taus=TAUS,         # tried
-) -> dict:             # rule -> tau
+) -> dict:             # rule -> tau; the last one tried means that more was not looked at
     "The amount to subtract, by each of three rules."
-    lists = {t: best_of(logps - t*offset) for t in taus}
+    logps, taus = _scores(logps), [float(t) for t in taus]
+    offset, target = _offset(offset, logps.shape[1]), _targets(cases.target, len(logps), logps.shape[1])
+    if len(target) < 2 or not taus: raise InputError("choosing tau takes at least two cases and one tau")
+    lists = {t: best_of(logps - t*offset, min(5, logps.shape[1])) for t in taus}
     ndcg = {t: ndcg_of(r, cases) for t, r in lists.items()}
     best = max(taus, key=lambda t: (ndcg[t].mean(), -t))
     error = {t: (ndcg[best] - ndcg[t]).std(ddof=1)/np.sqrt(len(cases)) for t in taus}
     free = max(t for t in taus if ndcg[best].mean() - ndcg[t].mean() <= error[t])
-    wanted = popularity_of(cases.target, counts)
+    wanted = popularity_of(target, counts)
     return dict(ndcg=best, free=free, as_taken=min(taus, key=lambda t: abs(popularity_of(lists[t].items, counts) - wanted)))
 
-# %% ../nbs/34_subtract.ipynb #e11c9cb6
+# %% ../nbs/34_subtract.ipynb #10307253
 def bias_of(
-    logps:np.ndarray,  # float [N, I]: log-probabilities on validation cases
+    logps:np.ndarray,  # float [N, I]: log-probabilities on validation cases, all finite
     target:np.ndarray, # int [N]: what was taken
     offset:np.ndarray, # float [I]: a log popularity
-    low:float=-2., high:float=3.,
-) -> float:            # b: the tau that makes the targets likeliest
-    "How much of an offset a model holds too much, by maximum likelihood."
-    def surprise(tau):
-        z = logps - tau*offset
-        top = z.max(1)
-        return float((top + np.log(np.exp(z - top[:, None]).sum(1)) - z[np.arange(len(z)), target]).mean())
-    for _ in range(60):                                                # the mean is convex in tau
-        a, b = low + (high - low)*.382, low + (high - low)*.618
-        low, high = (low, b) if surprise(a) < surprise(b) else (a, high)
-    return (low + high)/2
+) -> dict:             # bias b, sharpness s, and tau, what to subtract from the scores: s*b
+    "A model as (p pop^b)^s, by maximum likelihood."
+    logps = _scores(logps)
+    offset, target = _offset(offset, logps.shape[1]), _targets(target, len(logps), logps.shape[1])
+    if not np.isfinite(logps).all() or np.ptp(offset) == 0 or not np.ptp(logps, axis=1).any(): raise InputError("a bias needs finite log-probabilities, a model that is not even, and an offset that is not constant")
+    parts = np.stack([logps - logps.mean(1, keepdims=True), np.broadcast_to(offset.mean() - offset, logps.shape)], -1)    # [N, I, 2]
+    at = np.array([1., 0.])
+    for _ in range(100):
+        value, slope, curve = _surprise(parts, target, at)
+        step, size = np.linalg.lstsq(curve, slope, rcond=None)[0], 1.
+        while size > 1e-9 and _surprise(parts, target, at - size*step)[0] > value + 1e-13: size /= 2
+        at = at - size*step
+        if np.abs(step).max() < 1e-10: break
+    if value < 1e-6 or not 1e-3 < at[0] < 100: raise InputError("the targets say nothing about a bias: the model is no better than chance on them, or right in every case")
+    return dict(bias=float(at[1]), sharpness=float(1/at[0]), tau=float(at[1]/at[0]))
+
+def _surprise(parts, target, at): # mean of -log q(target), its gradient and Hessian in `at`
+    z = parts @ at
+    q = np.exp(z - z.max(1, keepdims=True)); q /= q.sum(1, keepdims=True)
+    mean = np.einsum('ni,nik->nk', q, parts)
+    curve = np.einsum('ni,nik,nil->kl', q, parts, parts) - mean.T @ mean
+    own = parts[np.arange(len(parts)), target]
+    value = float((-np.log(q[np.arange(len(parts)), target])).mean())
+    return value, (mean - own).mean(0), curve/len(parts)

@@ -53,14 +53,14 @@ def rivals_run(
     counts, true_pop = split.catalog.counts, np.log(world.pop)
     some = split.valid[:CASES//2]
     logps = lambda cases: title_logps(rec, cases).numpy()
-    look = lambda rec=rec: shown_by(logps(split.test), split.test, split.catalog) | dict(bias=bias_of(logps(some), some.target, true_pop))
+    look = lambda rec=rec: shown_by(logps(split.test), split.test, split.catalog) | {k: v for k, v in bias_of(logps(some), some.target, true_pop).items() if k != 'tau'}
     scores, valid = logps(split.test), logps(split.valid)
     rows = [dict(method='sft', round=0) | look()]
     rows += subtracted(scores, valid, split, offsets_of(logps(split.train[:CASES]), counts), counts)
     for name in ('sprec', 'dpo-rn'):
         _, _, _, rec = after_sft(seed, folder)
         changes = RECIPES[name].play | TUNED['demo'][name] | dict(rounds=rounds)
-        rows += [dict(method=name) | {k: r[k] for k in ('round', *METRICS, 'bias')} for r in play_rounds(settings, split, rec, seed, changes, look)]
+        rows += [dict(method=name) | {k: r[k] for k in ('round', *METRICS, 'bias', 'sharpness')} for r in play_rounds(settings, split, rec, seed, changes, look)]
     return rows
 
 # %% ../nbs/45b_what_to_beat.ipynb #ef25c429
