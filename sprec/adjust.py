@@ -142,9 +142,11 @@ def bias_of(
 
 def _surprise(parts, target, at): # mean of -log q(target), its gradient and Hessian in `at`
     z = parts @ at
-    q = np.exp(z - z.max(1, keepdims=True)); q /= q.sum(1, keepdims=True)
+    z = z - z.max(1, keepdims=True)
+    logq = z - np.log(np.exp(z).sum(1, keepdims=True))
+    q = np.exp(logq)
     mean = np.einsum('ni,nik->nk', q, parts)
     curve = np.einsum('ni,nik,nil->kl', q, parts, parts) - mean.T @ mean
     own = parts[np.arange(len(parts)), target]
-    value = float((-np.log(q[np.arange(len(parts)), target])).mean())
+    value = float(-logq[np.arange(len(parts)), target].mean())
     return value, (mean - own).mean(0), curve/len(parts)
