@@ -79,7 +79,7 @@ def result_of(out, code):
     if out.exists(): return json.loads(out.read_text(encoding='utf-8'))
     return dict(secs=0, error=f'its process ended with code {code}', outputs={})
 
-first = ['42b_rows_again', '90_cli', 'llama_on_gpus', '40a_grid', '40_experiment', '24_selfplay', '25_token_bias', '23_preference', '20_sft']
+first = ['90_cli', 'llama_on_gpus', '40a_grid', '40_experiment', '25_token_bias', '24_selfplay', '20_sft', '16_decode', '42_main_results', '23_preference']
 
 def begun_first(path):
     "Where a page stands in the queue: those that take longest come first, or one of them would run on alone at the end."
