@@ -7,7 +7,6 @@ __all__ = ['LISTS', 'CASES', 'RANDOM', 'seen_in', 'change_row', 'drift_run', 'op
 
 # %% ../nbs/45a_common_or_personal.ipynb #29b5e32e
 import functools
-import tempfile
 from itertools import product
 import numpy as np
 import torch
