@@ -52,7 +52,7 @@ PRESETS = {
     'paper': dict(search='beams'),   # under every other preset too, if it does not say otherwise
     'fast': dict(n_train=2048, n_test=500, rounds=2, cases_per_round=512),
     'small': dict(rounds=3, cases_per_round=1024),
-    'lm': dict(template='bare', titles='natural', sft_lr=1e-3, lora_dropout=0., sft_epochs=1, warmup_steps=4, search='exact', leave_out_history=True,   # 40c_sft_settings
+    'lm': dict(template='bare', titles='natural', sft_lr=1e-3, lora_dropout=0., sft_epochs=1, warmup_steps=4, search='exact', leave_out_history=True, exclude_history=True,   # 40c_sft_settings
                n_train=512, n_valid=128, n_test=64, rounds=1, cases_per_round=256, micro_batch=4),                                                # what two cores can do
     'demo': dict(hidden=64, title_epochs=0, sft_epochs=12, sft_lr=2e-3, sft_batch=64),
 }
