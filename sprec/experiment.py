@@ -29,7 +29,7 @@ import sprec
 from filelock import FileLock, Timeout
 from . import report
 from .baselines.d3 import D3, tune_alpha
-from .baselines.reweight import case_weights, per_case
+from .baselines.reweight import case_weights, per_case, popularity_weights
 from .baselines.sasrec import load_sasrec, save_sasrec, train_sasrec
 from .data import Cases, Popularity, Recs, Split, load_split, save_split
 from .exact import ExactRecommender
@@ -85,6 +85,8 @@ class Settings(Play):
     answers:str='trie'        # test answers: 'trie' (constrained beams) or 'text' (written freely, then grounded, as in the paper)
     alphas:str='0.2 0.4 0.6 0.8 1' # D3: the language model's parts that validation chooses from
     d3_beams:int=10           # official code, D3
+    ips_tau:float=.5          # IPS: the power of popularity that weights take out
+    ips_most:float=10.        # IPS: largest weight, in means
     tuned:bool=False          # each recipe at the settings that validation chose for it (`recipes.TUNED`)
     encoder:str='ngrams'      # for 'text': 'ngrams', 'lm' (the model's own states, BIGRec) or a sentence encoder's folder or hub id (paper: paraphrase-MiniLM-L3-v2)
 
@@ -100,6 +102,7 @@ class Settings(Play):
         try: alphas = [float(a) for a in self.alphas.split()]
         except ValueError: alphas = []
         if not alphas or not all(0 < a <= 1 for a in alphas): raise InputError(f"alphas is {self.alphas!r}; give numbers above 0 and up to 1 with spaces between them")
+        if not (0 <= self.ips_tau < float('inf') and self.ips_most > 1): raise InputError(f"ips_tau is {self.ips_tau} and ips_most {self.ips_most}; they must be at least 0, and above 1")
         for k in ('sft_lr', 'title_lr', 'round_sft_lr', 'dpo_lr'):
             if not getattr(self, k) > 0: raise InputError(f"{k} is {getattr(self, k)}; it must be above 0")
 
@@ -333,12 +336,15 @@ def learn_titles(rec:LMRecommender, split:Split, settings:Settings, seed:int, **
               train_sampling_strategy='group_by_length', desc='titles', **kw)   # titles are short and histories long: apart, little is padded
     return dict(loss=out['loss'][-1], steps=out['steps'], tokens=out['tokens'])
 
+def _weights(split, settings, by): # float64 [N], mean 1: how much each training case counts
+    if by == 'popularity': return popularity_weights(split.train, split.catalog, settings.ips_tau, settings.ips_most).case
+    if not split.catalog.categories: raise InputError("RW weights cases by the categories of their targets, but this catalogue has none; choose other recipes, or give the data a column of categories")
+    return case_weights(split.train, split.catalog, mean_one=True).case
+
 def first_sft(rec:LMRecommender, split:Split, settings:Settings, seed:int, weights:str='', **kw) -> dict:
-    "SFT on the training cases: BIGRec, and the start of most other methods; with weights 'category' it is RW."
+    "SFT on the training cases: BIGRec, and the start of most other methods; with weights 'category' it is RW, with 'popularity' IPS."
     answers, weight = [rec.titles[i] for i in split.train.target], None
-    if weights:
-        if not split.catalog.categories: raise InputError("RW weights cases by the categories of their targets, but this catalogue has none; choose other recipes, or give the data a column of categories")
-        weight = per_case(case_weights(split.train, split.catalog, mean_one=True).case, answers)
+    if weights: weight = per_case(_weights(split, settings, weights), answers)
     rows = sft_rows(rec.prompts(split.train), answers, weight)
     out = sft(rec.lm, rec.tok, rows, lr=settings.sft_lr, epochs=settings.sft_epochs, **settings.at_once('sft_batch'), warmup_steps=settings.warmup_steps, seed=seed_for(seed, 102), desc='SFT', **kw)
     return dict(loss=out['loss'][-1], steps=out['steps'], tokens=out['tokens'])
@@ -440,7 +446,7 @@ def prepare(names, data, model, seed, preset, changes) -> tuple: # (Settings, Sp
     if len(split.catalog) < 5: raise InputError(f"five titles are recommended for each case, but the catalogue of {data} has only {len(split.catalog)}")
     for n in names:
         check(plays[n], len(split.catalog))                                           # contradictions, by name
-        if RECIPES[n].weights and not split.catalog.categories: raise InputError(f"{n} weights cases by categories, and {data} has none; leave {n} out, or give the data a column of categories")
+        if RECIPES[n].weights == 'category' and not split.catalog.categories: raise InputError(f"{n} weights cases by categories, and {data} has none; leave {n} out, or give the data a column of categories")
     rec = get_model(model, split, settings, seed)
     for part in ('train', 'test'):
         rec.prompts(getattr(split, part))                                            # every prompt fits, or nothing begins

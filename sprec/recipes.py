@@ -16,7 +16,7 @@ class Recipe:
     play:dict = field(default_factory=dict)   # settings that differ
     source:str = ''                           # where the values come from
     model:str = 'lm'                          # 'lm', or a name in SASREC
-    weights:str = ''                          # 'category': its own SFT, cases weighted by their categories
+    weights:str = ''                          # its own SFT, cases weighted by 'category' (RW) or 'popularity' (IPS) of their targets
     decode:str = 'beams'                      # how it answers: 'beams', or 'd3'
 
     @property
@@ -27,8 +27,10 @@ RECIPES = {
     'sasrec-full': Recipe('the same with the full softmax and every position a target', dict(rounds=0), '30_sasrec: the better one on validation', model='sasrec-full'),
     'bigrec': Recipe('SFT on the logged next titles, nothing else', dict(rounds=0), 'paper 5.1.4; shell/SFT.sh of the official code'),
     'rw': Recipe('SFT with cases weighted by their categories', dict(rounds=0), 'official code, RW: weights that act per case', weights='category'),
+    'ips': Recipe('SFT with cases weighted by a power of their target\'s popularity', dict(rounds=0), '31_reweight: tau and cap are settings (ips_tau, ips_most)', weights='popularity'),
     'd3': Recipe('the SFT model, decoded with SASRec\'s scores and without length penalty', dict(rounds=0), 'official code, D3: 10 beams; alpha from validation', decode='d3'),
     'dpo-rn': Recipe('DPO from the SFT model, rejected titles drawn uniformly', dict(sft=False, negatives='random'), 'paper 4.1; as many DPO steps as SPRec'),
+    'dpo-pop': Recipe('DPO from the SFT model, rejected titles drawn by popularity', dict(sft=False, negatives='popular'), '00c_other_optima: its optimum takes log popularity out; as many DPO steps as SPRec'),
     'dmpo': Recipe('one sigmoid over the mean margin of three random titles', dict(sft=False, negatives='random', loss='dmpo', n_negatives=3), 'official code, DMPO: the paper\'s mean form; 3 in a public re-implementation'),
     'sdpo': Recipe('a softmax over the chosen and three random titles', dict(sft=False, negatives='random', loss='sdpo', n_negatives=3), 'official code, S-DPO: 3 negatives in the official scripts'),
     'rosepo': Recipe('rejected titles like the target, each pair smoothed by SASRec\'s doubt',

@@ -129,12 +129,12 @@ def read_rows(
 
 # %% ../nbs/41_report.ipynb #5b538d4e
 METHOD_NAMES = {'popularity': 'Popularity', 'oracle': 'Oracle (true p)', 'sasrec': 'SASRec', 'sasrec-full': 'SASRec, full softmax', 'sft': 'SFT',
-    'bigrec': 'BIGRec', 'rw': 'RW', 'd3': 'D3', 'dpo-rn': 'DPO, random negatives', 'dmpo': 'DMPO', 'sdpo': 'S-DPO', 'rosepo': 'RosePO', 'sprec': 'SPRec',
+    'bigrec': 'BIGRec', 'rw': 'RW', 'ips': 'IPS', 'd3': 'D3', 'dpo-rn': 'DPO, random negatives', 'dpo-pop': 'DPO, popular negatives', 'dmpo': 'DMPO', 'sdpo': 'S-DPO', 'rosepo': 'RosePO', 'sprec': 'SPRec',
     'sprec-nodpo': 'SPRec without DPO', 'sprec-nosft': 'SPRec without SFT', 'sprec-rn': 'SPRec, random negatives', 'sprec-stable': 'SPRec, stable'}
 PALETTE = {'popularity': '#8c8c8c', 'oracle': '#1a1a1a', 'sasrec': '#cc79a7', 'sasrec-full': '#8f3f6d', 'sft': '#d55e00', 'bigrec': '#e8a15c',
-    'rw': '#a34700', 'd3': '#c9b037', 'dpo-rn': '#0072b2', 'dmpo': '#56b4e9', 'sdpo': '#8a7fd1', 'rosepo': '#23408e', 'sprec': '#009e73',
+    'rw': '#a34700', 'ips': '#7a5230', 'd3': '#c9b037', 'dpo-rn': '#0072b2', 'dpo-pop': '#4c8fc4', 'dmpo': '#56b4e9', 'sdpo': '#8a7fd1', 'rosepo': '#23408e', 'sprec': '#009e73',
     'sprec-nodpo': '#a5c853', 'sprec-nosft': '#5fcfae', 'sprec-rn': '#0b6b50', 'sprec-stable': '#4f7f1f'}
-MARKERS = dict(zip(METHOD_NAMES, '.*>HsDdpvh8xoP^<X'))
+MARKERS = dict(zip(METHOD_NAMES, '.*>HsDd1pv2h8xoP^<X'))
 METRICS = ('DivRatio@1', 'ORRatio@1', 'MGU@1', 'HR@1', 'HR@5', 'NDCG@5', 'KL') # the columns of the main table
 
 def drawn(text) -> str: return str(text).replace('$', r'\$') # as matplotlib draws it: a dollar is a dollar
