@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+import claims
 import outputs
 import readme
 from common import bin_dir, cfg, page_env, pages, root
@@ -133,6 +134,11 @@ def check_readme(src):
     bad += [f'README.md links to {link}, which is not there; mend {nbs}/index.ipynb, then `make readme`' for link in readme.dead_links(text)]
     report('README in step with index', bad)
 
+def check_claims(src):
+    "Every sentence with a number in the README and the pages of results is among the claims, and what they name shows its number."
+    bad = [*claims.problems(src/nbs), *claims.settled(src/nbs)]
+    report('sentences with numbers', bad, f"{len((src/nbs/claims.where).read_text(encoding='utf-8').splitlines())} of them")
+
 def run_pages(src, out, workers, flags, threads=0, only=(), **env):
     "Run the pages of a copy, say when each is done, and return what each left behind: seconds, error, outputs."
     out.mkdir(parents=True, exist_ok=True)
@@ -207,6 +213,7 @@ def main():
             check_names(src)
             check_types(src)
             check_readme(src)
+            check_claims(src)
             check_pages(src, args.workers, args.flags)
     failed = [name for name, ok in results.items() if not ok]
     if failed: print('failed: ' + ', '.join(failed))
