@@ -63,7 +63,7 @@ TINY = dict(template='bare', lora=False, hidden=128, title_epochs=3, title_lr=3e
 
 # %% ../nbs/33_recipes.ipynb #23a5e7cb
 _chosen = {
-    'demo': {'dpo-rn': dict(dpo_lr=1e-05, beta=1.0), 'dmpo': dict(dpo_lr=1e-05, beta=1.0), 'sdpo': dict(dpo_lr=1e-05, beta=1.0), 'rosepo': dict(dpo_lr=1e-05, beta=1.0), 'sprec': dict(dpo_lr=3e-05, beta=1.0), 'sprec-stable': dict(dpo_lr=3e-05)},
+    'demo': {'dpo-rn': dict(dpo_lr=1e-05, beta=1.0), 'dpo-pop': dict(dpo_lr=1e-05, beta=1.0), 'dmpo': dict(dpo_lr=1e-05, beta=1.0), 'sdpo': dict(dpo_lr=1e-05, beta=1.0), 'rosepo': dict(dpo_lr=1e-05, beta=1.0), 'sprec': dict(dpo_lr=3e-05, beta=1.0), 'sprec-stable': dict(dpo_lr=3e-05)},
     'small': {n: dict(dpo_lr=3e-05) for n in ('dpo-rn', 'dmpo', 'sdpo', 'rosepo')} | {'sprec': dict(dpo_lr=1e-04), 'sprec-stable': dict(dpo_lr=3e-04)},
 }
 ABLATIONS = ('sprec-nosft', 'sprec-nodpo', 'sprec-rn')  # they take SPRec's values
