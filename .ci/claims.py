@@ -30,7 +30,7 @@ def prose(text):
     for junk in (r'```.*?```', r'\$\$.*?\$\$'): text = re.sub(junk, ' ', text, flags=re.S)
     text = re.sub(r'^(?:\||#).*$', '', text, flags=re.M)
     text = re.sub(r'\$[^$\n]*\$|`[^`]*`|https?://\S+', ' ', text)
-    return re.sub(r'!?\[([^\]]*)\]\([^)]*\)', r'\1', text)
+    return re.sub(r'!?\[([^\]]*)\]\([^)]*\)', r'\1', text).replace('*', '')
 
 def sentences(text):
     "The sentences of a markdown cell, as plain text."
