@@ -164,7 +164,7 @@ def against(
     split,
     groups,        # int [N], from `niche_and_mainstream`
     name:str,      # of the base
-) -> dict:         # 'ORRatio@1 - name' and its standard error over cases, for each axis
+) -> dict:         # 'ORRatio@1 - name' and its standard error over cases, for each axis; the share of titles that both give
     "Paired differences of two methods on the same cases."
     out = {}
     for m in AXES[:3]:
@@ -173,7 +173,8 @@ def against(
     gain = [target_gains(x, split.test.target, 5)[1] for x in (items, base)]
     niche, main = ((gain[0] - gain[1])[groups == g] for g in (0, 1))
     error = np.sqrt(sum(x.var(ddof=1)/len(x) for x in (niche, main)))
-    return out | {f'UserGap - {name}': main.mean() - niche.mean(), f'UserGap - {name}, se': error}
+    shared = (items[:, :, None] == base[:, None]).any(2).mean()
+    return out | {f'UserGap - {name}': main.mean() - niche.mean(), f'UserGap - {name}, se': error, f'shared with {name}': shared}
 
 # %% ../nbs/42a_fronts.ipynb #b84f2003
 def rows_of(
