@@ -60,6 +60,7 @@ def popularities(
 ) -> dict:                  # 'counts', 'marginal', 'matched' -> float64 [I]
     "The log popularities that can be subtracted."
     by_count, own = log_counts(counts), log_marginal(train_logps)
+    if len(by_count) != len(own): raise InputError(f"there are {len(by_count)} counts for {len(own)} titles; give one a title")
     return dict(counts=by_count, marginal=own, matched=own - by_count)
 
 # %% ../nbs/34_subtract.ipynb #fe46cdfd
@@ -118,9 +119,9 @@ def tune_tau(
     if len(target) < 2 or not taus: raise InputError("choosing tau takes at least two cases and one tau")
     lists = {t: best_of(logps - t*offset, min(5, logps.shape[1])) for t in taus}
     ndcg = {t: target_gains(r.items, target, 5)[1] for t, r in lists.items()}
-    best = max(taus, key=lambda t: (ndcg[t].mean(), -t))
+    best = max(taus, key=lambda t: (round(ndcg[t].mean(), 12), -t))
     error = {t: (ndcg[best] - ndcg[t]).std(ddof=1)/np.sqrt(len(cases)) for t in taus}
-    free = max(t for t in taus if ndcg[best].mean() - ndcg[t].mean() <= error[t])
+    free = max(t for t in taus if ndcg[best].mean() - ndcg[t].mean() <= error[t] + 1e-12)        # one lost case is one standard error
     wanted = popularity_of(target, counts)
     return dict(ndcg=best, free=free, as_taken=min(taus, key=lambda t: abs(popularity_of(lists[t].items, counts) - wanted)))
 

@@ -158,7 +158,7 @@ def exposure_gini(items, catalog:Catalog, k:int) -> float:
 def exposure_gap(items, catalog:Catalog, k:int, groups=None) -> float:
     "ExposureGap@k: the share of attention that would have to move for groups to have what they have of training targets."
     own = item_groups(catalog, groups)
-    return float(np.abs(exposure(items, catalog, k, own) - np.bincount(own, _counts(catalog))/catalog.counts.sum()).sum()/2)
+    return float(np.abs(exposure(items, catalog, k, own) - np.bincount(own, _counts(catalog))/_counts(catalog).sum()).sum()/2)
 
 # %% ../nbs/18b_exposure.ipynb #d790b643
 def _features(catalog, vectors): # bool [I, G], or float64 [I, D] of length 1 (or 0)
@@ -217,8 +217,11 @@ def people(
     "Number people; an unknown user's case is a person of its own."
     user = np.asarray(user)
     if user.ndim != 1 or user.dtype.kind not in 'iu': raise InputError(f"users have shape {user.shape} and type {user.dtype}; give one whole number a case, -1 where unknown")
+    if user.dtype.kind == 'u' and user.max(initial=0) > np.iinfo(np.int64).max: raise InputError(f"a user has number {user.max()}, which is too large")
     own = user.astype(np.int64)
-    own[user < 0] = user.max(initial=0) + 1 + np.arange((user < 0).sum())
+    known, number = np.unique(own[own >= 0], return_inverse=True)
+    own[own >= 0] = number
+    own[own < 0] = len(known) + np.arange((own < 0).sum())
     return np.unique(own, return_inverse=True)[1]
 
 # %% ../nbs/18b_exposure.ipynb #e9214eb8
@@ -229,12 +232,14 @@ def _person_means(values, who) -> np.ndarray: # float64 [P]: mean of each person
 
 def _labels(groups, who) -> tuple: # labels in order, int [P]: each person's, -1 for none
     groups = np.asarray(groups)
+    if not len(who): raise InputError("there are no cases, so no groups to compare")
+    if groups.dtype.kind not in 'iufUS' or groups.dtype.kind == 'f' and np.isnan(groups).any(): raise InputError(f"groups hold {groups.dtype} ({groups.flat[0]!r} first); give numbers or names, -1 for none")
     if groups.shape != who.shape: raise InputError(f"there are {len(who)} values and groups of shape {groups.shape}; give one group a case")
     names, own = np.unique(groups, return_inverse=True)
     one = np.zeros(who.max() + 1, np.int64)
     one[who] = own
     if (one[who] != own).any(): raise InputError(f"one person's cases are in the groups {names[one[who]][one[who] != own][0]} and {names[own][one[who] != own][0]}; give each person one group")
-    none = names.dtype.kind in 'iuf' and names[0] == -1
+    none = str(names[0]) in ('-1', '-1.0', "b'-1'")                       # among names it has become text
     return names[int(none):].tolist(), one - int(none)
 
 def _gap(means) -> float: # the difference of two, or the mean absolute difference over pairs
@@ -285,6 +290,8 @@ def mainstream_groups(
     smoothing:float=.5, # cases added to each count
 ) -> np.ndarray:        # int64 [N], 0 the rarest taste; -1 where no history is known
     "Group people by how popular the titles of their histories are."
+    if not 0 < smoothing < np.inf: raise InputError(f"smoothing is {smoothing}; it must be above 0")
+    if not len(train): raise InputError("there are no training cases to fix the borders of groups")
     logs = np.log2(_counts(catalog) + smoothing)
     def taste(c): return _person_means(_row_means(logs, _rows(c.history, len(c), catalog)), people(c.user))
     return _cut(taste(cases)[people(cases.user)], taste(train), n)
@@ -311,6 +318,7 @@ def people_bootstrap(
     values, rng = np.asarray(values, np.float64), np.random.default_rng(seed)
     if not 0 < level < 1 or n < 1: raise InputError(f"level is {level} and n {n}; choose a level between 0 and 1 and at least one resample")
     who, known = people(np.full(len(values), -1) if user is None else user), ~np.isnan(values)
+    if len(who) != len(values): raise InputError(f"there are {len(values)} values and {len(who)} users; they must match")
     if not known.any(): return (float('nan'),)*3
     if groups is None:
         total, size = (np.bincount(who[known], w, who.max() + 1) for w in (values[known], np.ones(known.sum())))
@@ -371,7 +379,7 @@ def audience(
     labels=None,      # dict: name -> [N] groups of people; adds name + 'Gap', of NDCG
 ) -> dict:            # name@k -> float
     "Who is shown, and to whom: all columns of this page."
-    ks, items, out = np.unique(ks).tolist(), getattr(recs, 'items', recs), {}
+    ks, items, out = np.unique(ks).astype(int).tolist(), getattr(recs, 'items', recs), {}
     if len(items) != len(cases): raise InputError(f"there are {len(items)} rows of recommendations for {len(cases)} cases; they must match")
     if not ks: raise InputError("ks is empty; give at least one list length, such as ks=(1, 5)")
     for k in ks:

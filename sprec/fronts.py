@@ -22,8 +22,9 @@ from .baselines.classical import EASE, GRU4Rec, ItemKNN, Markov
 from .baselines.d3 import mix
 from .data import Cases, Catalog, Popularity
 from .decode import LMRecommender, tree_scores
+from .errors import InputError
 from .exact import ExactRecommender
-from .exposure import mainstream_groups, user_gap
+from .exposure import mainstream_groups, people, user_gap
 from .files import write_text
 from .grid import pick
 from .metrics import evaluate, or_ratio, target_gains
@@ -171,9 +172,12 @@ def against(
         d = compare(items, base, split.test, m, split.catalog, n=999 if m == 'NDCG@5' else 1)
         out |= {f'{m} - {name}': d['difference'], f'{m} - {name}, se': (d['high'] - d['low'])/2/NormalDist().inv_cdf(.975)}
     gain = [target_gains(x, split.test.target, 5)[1] for x in (items, base)]
-    niche, main = ((gain[0] - gain[1])[groups == g] for g in (0, 1))
+    who = people(split.test.user)
+    each = np.bincount(who, gain[0] - gain[1])/np.bincount(who)             # a person's mean difference
+    group = np.zeros(len(each), int); group[who] = groups
+    niche, main = (each[group == g] for g in (0, 1))
     error = np.sqrt(sum(x.var(ddof=1)/len(x) for x in (niche, main)))
-    shared = (items[:, :, None] == base[:, None]).any(2).mean()
+    shared = ((items[:, :, None] == base[:, None]) & (items >= 0)[:, :, None]).any(2).mean()
     return out | {f'UserGap - {name}': main.mean() - niche.mean(), f'UserGap - {name}, se': error, f'shared with {name}': shared}
 
 # %% ../nbs/42a_fronts.ipynb #b84f2003
@@ -261,10 +265,12 @@ def read_lines(path) -> list: # dicts; none where there is no file
 def as_scores(rows, part:str, n_items:int) -> np.ndarray: # float64 [N, I]; -inf where a title is not among the best
     "Kept lists of one part as a table of scores."
     own = sorted((r for r in rows if r['part'] == part), key=lambda r: r['first'])
+    if not own: raise InputError(f"there are no lists of the part {part!r}")
+    if [r['first'] for r in own] != np.cumsum([0, *(len(r['items']) for r in own)])[:-1].tolist(): raise InputError(f"the lists of {part} were kept in blocks of several sizes, or some are missing; remove the file")
     items, scores = (np.concatenate([r[key] for r in own]) for key in ('items', 'scores'))
-    out = np.full((len(items), n_items), -np.inf)
+    out = np.full((len(items), n_items + 1), -np.inf)                       # one more for places without a title
     np.put_along_axis(out, items, scores, 1)
-    return out
+    return out[:, :-1]
 
 # %% ../nbs/42a_fronts.ipynb #3d6daaba
 def measure_toy(
@@ -286,6 +292,8 @@ BETTER = {'NDCG@5': 1, 'ORRatio@1': -1, 'MGU@1': -1}      # 1: more is better
 
 def mean_over_worlds(rows) -> pd.DataFrame: # a line a method: means of all numbers, and the mean difference to SPRec with its standard error
     "One line a method; standard errors are over cases, the worlds and models as they are."
+    there = rows.groupby('method').seed.apply(lambda s: tuple(sorted(s)))
+    if there.nunique() > 1: raise InputError(f"methods were measured in different worlds ({there.iloc[0]} and {there[there != there.iloc[0]].iloc[0]}); compare those of the same ones")
     means = rows.groupby('method').mean(numeric_only=True)
     for base in ('sft', 'sprec'):
         for m in AXES:

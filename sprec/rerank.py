@@ -129,10 +129,12 @@ def history_profile(
     aspects:np.ndarray,  # [I, C], 0 or more; each item's row is scaled to a weight of 1
 ) -> np.ndarray:         # float64 [N, C], each row sums to 1, or is 0 where a history has no aspect
     "The share of each aspect in each history."
-    weight = np.asarray(aspects, np.float64)
+    weight, past = np.asarray(aspects, np.float64), np.asarray(cases.history)
+    if weight.ndim != 2 or not (weight >= 0).all() or not np.isfinite(weight).all(): raise InputError(f"aspects have shape {weight.shape}; give [I, C] of numbers, 0 or more, a row an item")
+    if past.size and not -1 <= past.min() <= past.max() < len(weight): raise InputError(f"a history holds items from {past.min()} to {past.max()}, but there are aspects of {len(weight)}; are these cases of another catalogue?")
     own = weight.sum(1, keepdims=True)
     weight = np.vstack([weight/np.where(own > 0, own, 1), np.zeros(weight.shape[1])])       # -1 takes the last row
-    p = np.take(weight, cases.history.T, axis=0).sum(0)
+    p = np.take(weight, past.T, axis=0).sum(0)
     total = p.sum(1, keepdims=True)
     return p/np.where(total > 0, total, 1)
 
@@ -163,9 +165,9 @@ class XQuAD:
         if self.coverage not in known: raise InputError(f"coverage is {self.coverage!r}; choose 'binary', 'smooth' or 'product'{nearest(self.coverage, known)}")
 
     def _wanted(self, cases, catalog): # float64 [N, C]
+        if len(self.aspects) != len(catalog): raise InputError(f"there are aspects of {len(self.aspects)} items, but the catalogue has {len(catalog)}")
         p = history_profile(cases, self.aspects) if self.profile is None else np.asarray(self.profile(cases), np.float64)
         want = (len(cases), self.aspects.shape[1])
-        if len(self.aspects) != len(catalog): raise InputError(f"there are aspects of {len(self.aspects)} items, but the catalogue has {len(catalog)}")
         if p.shape != want or not (p >= 0).all(): raise InputError(f"the profile has shape {p.shape}; give {want}, each 0 or more")
         return p
 

@@ -74,9 +74,9 @@ def popularity_weights(
     "IPS: cases weighted by a power of their target's popularity."
     if not 0 <= tau < np.inf: raise InputError(f"tau is {tau}; give 0 (no weights) or more")
     if not most > 1: raise InputError(f"most is {most}; weights have mean 1, so a cap must be above 1 (inf: none)")
-    train.check(len(catalog))
+    if not len(train.check(len(catalog))): raise InputError("there are no training cases to weigh")
     n = np.bincount(train.target, minlength=len(catalog))
-    raw = np.where(n > 0, np.maximum(n, 1.)**-tau, np.nan)
+    raw = np.where(n > 0, (np.maximum(n, 1.)/n[n > 0].min())**-tau, np.nan)       # the rarest target weighs 1 before the mean
     own = raw[train.target]
     w = np.minimum(raw, most*own.mean())
     own = w[train.target]
