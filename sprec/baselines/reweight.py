@@ -76,7 +76,8 @@ def popularity_weights(
     if not most > 1: raise InputError(f"most is {most}; weights have mean 1, so a cap must be above 1 (inf: none)")
     if not len(train.check(len(catalog))): raise InputError("there are no training cases to weigh")
     n = np.bincount(train.target, minlength=len(catalog))
-    raw = np.where(n > 0, (np.maximum(n, 1.)/n[n > 0].min())**-tau, np.nan)       # the rarest target weighs 1 before the mean
+    raw = np.full(len(n), np.nan)
+    raw[n > 0] = (n[n > 0]/n[n > 0].min())**-float(tau)       # the rarest target weighs 1 before the mean
     own = raw[train.target]
     w = np.minimum(raw, most*own.mean())
     own = w[train.target]
