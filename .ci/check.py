@@ -85,6 +85,13 @@ def check_outputs(src):
            for p in pages(src) for c, what in stored_problems(p)]
     report('stored outputs plain', bad)
 
+def check_formulas(src):
+    "No formula has a backslash twice before a name, which breaks the line instead."
+    text = lambda c: c['source'] if isinstance(c['source'], str) else ''.join(c['source'])
+    bad = [f"{p.relative_to(src)}, cell {c.get('id')}: {m[0]}" for p in pages(src) for c in json.loads(p.read_text(encoding='utf-8'))['cells']
+           if c['cell_type'] == 'markdown' for m in re.finditer(r'\$[^$\n]*?\\\\[a-zA-Z]{2,}[^$\n]*\$', text(c))]
+    report('formulas', bad)
+
 def check_library(src, work):
     "`nbdev_export` into an emptied library gives the library."
     for f in (work/lib).rglob('*.py'):
@@ -208,6 +215,7 @@ def main():
         if check_readable(src):
             check_clean(src, work)
             check_outputs(src)
+            check_formulas(src)
             check_library(src, work)
             check_imports(src)
             check_names(src)
