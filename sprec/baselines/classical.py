@@ -356,7 +356,7 @@ class GRU4Rec(ItemRecommender):
         lr:float=4e-3,
         batch_size:int=256,
         epochs:int=50,
-        patience:int=3,         # epochs without a better validation NDCG
+        patience:int=10,        # epochs without a better validation NDCG; the first five or so look like popularity
         seed:int=0,
         device=None,            # None: cuda where there is one, else cpu
         **shape,                # dim, hidden, dropout
