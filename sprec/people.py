@@ -13,6 +13,7 @@ from statistics import NormalDist
 import numpy as np
 from .data import Cases
 from .errors import InputError
+from .exposure import people
 from .uncertainty import _sign_flips
 
 # %% ../nbs/18c_people_and_seeds.ipynb #25424d44
@@ -20,9 +21,7 @@ def _people(users, n): # int64 [N]: a number from 0 to P - 1 a person; each unkn
     users = np.full(n, -1) if users is None else np.asarray(users)
     if users.shape != (n,): raise InputError(f"users have shape {users.shape} for {n} cases; give one number a case")
     if users.dtype.kind not in 'iu' or users.min(initial=0) < -1: raise InputError("users are whole numbers from 0, and -1 where unknown")
-    if users.dtype.kind == 'u' and users.max(initial=0) > np.iinfo(np.int64).max: raise InputError(f"a user has number {users.max()}, which is too large")
-    users = users.astype(np.int64)
-    return np.unique(np.where(users < 0, -1 - np.arange(n), users), return_inverse=True)[1]
+    return people(users)
 
 def spread_over_people(
     cases:Cases, # the questions, with their users

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['evened', 'ItemRecommender', 'RecentPopularity', 'transitions', 'training_rows', 'co_counts', 'PairTable', 'Markov',
-           'nearest_items', 'ItemKNN', 'ease_weights', 'EASE', 'GRU', 'GRU4Rec', 'tune']
+           'nearest_items', 'ItemKNN', 'ease_weights', 'EASE', 'GRU', 'GRU4Rec', 'best_setting']
 
 # %% ../../nbs/36_classical.ipynb #6546c8ac
 import itertools
@@ -383,7 +383,7 @@ class GRU4Rec(ItemRecommender):
         return rec
 
 # %% ../../nbs/36_classical.ipynb #840d233e
-def tune(
+def best_setting(
     maker,        # called with a setting's values as keywords; returns a recommender
     grid:dict,    # name -> values to try; all combinations are
     valid:Cases,
