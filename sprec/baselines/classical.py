@@ -8,6 +8,7 @@ __all__ = ['evened', 'ItemRecommender', 'RecentPopularity', 'transitions', 'trai
 
 # %% ../../nbs/36_classical.ipynb #6546c8ac
 import itertools
+from abc import ABC, abstractmethod
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -28,13 +29,13 @@ def evened(x) -> np.ndarray: # float64: to twelve digits, so that what is equal 
     part, power = np.frexp(np.asarray(x, np.float64))
     return np.ldexp(np.round(part*2.**40)/2.**40, power)
 
-class ItemRecommender:
+class ItemRecommender(ABC):
     "Scores every item from the history alone; a model defines `_scores`."
     n_items:int       # I
     name:str = ''     # for the result row
 
-    def _scores(self, history): # int32 [B, H], -1 on the left -> float64 [B, I]
-        raise NotImplementedError
+    @abstractmethod
+    def _scores(self, history): "int32 [B, H], -1 on the left -> float64 [B, I]"
 
     def scores(self, cases:Cases) -> np.ndarray:
         "float64 [N, I]: a score for every item, higher is better."
