@@ -34,7 +34,7 @@ def keep_rows(path, rows, command, key=()):
     """Result rows with the command, commit, versions and hardware that made them, for the page of trust.
     With a key, some columns, rows in the file that differ in these stay."""
     import json
-    from sprec.experiment import provenance
+    from sprec.runs import provenance
     from sprec.files import beside
     made = dict(command=command) | provenance()
     at = lambda r: [r[k] for k in key]

@@ -180,7 +180,7 @@ def try_target(name, a): # its counts and findings, from a process of its own
     return s
 
 def tried(a, guided): # targets whose row of this commit is there, as long and as guided as is asked for
-    from sprec.experiment import provenance
+    from sprec.runs import provenance
     now = provenance()['commit']
     return {r['target'] for r in rows_of(a.rows) if r['commit'] == now and r['seconds'] >= a.seconds and r['guided'] == guided and r['seed'] == a.seed}
 

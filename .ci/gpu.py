@@ -33,7 +33,8 @@ def checks(folder):
     import numpy as np, torch
     from sprec.decode import tree_beams
     from sprec.exact import tree_best
-    from sprec.experiment import get_data, get_model, settle
+    from sprec.inputs import get_data, get_model
+    from sprec.settings import settle
     from sprec.preference import PreferenceCollator, pref_rows
     from sprec.tree import branch_logps
     settings = settle('paper', folder, dict(SIZE, n_train=64, n_valid=8, n_test=8))
@@ -76,10 +77,11 @@ def rate():
 
 def like(first, second, data, model, seed, changes):
     "A second run's folder with the first one's SFT model, so that both go on from the same weights."
-    from sprec.experiment import claim, prepare
+    from sprec.experiment import prepare
+    from sprec.runs import claim
     from sprec.files import beside
     if not (second/'sft').exists():
-        config = prepare(['sprec'], data, model, seed, 'paper', changes)[4]
+        config = prepare(['sprec'], data, model, seed, 'paper', changes).config
         claim(second, config)
         with beside(second/'sft') as part: shutil.copytree(first/'sft', part)
 
@@ -173,7 +175,7 @@ if __name__ == '__main__':
     BEGAN, OUT = time.perf_counter(), Path(a.out)
     sys.path.insert(0, str(HERE.parent))
     OUT.mkdir(parents=True, exist_ok=True)
-    from sprec.experiment import as_changes
+    from sprec.settings import as_changes
     size = SIZE | as_changes(a.changes)
     if a.job:
         data, seed = a.job.rsplit(':', 1)
@@ -185,7 +187,7 @@ if __name__ == '__main__':
     if not torch.cuda.is_available(): sys.exit('there is no CUDA card here')
     held = True
     if not a.skip_checks:
-        from sprec.experiment import provenance
+        from sprec.runs import provenance
         found, speed = checks(a.model), rate()
         told = found + [dict(check=f'matrix products, {k}', tflops=round(v, 1)) for k, v in speed.items()]
         (OUT/'gpu-checks.jsonl').write_text(''.join(json.dumps(r | provenance()) + '\n' for r in told))

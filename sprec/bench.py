@@ -142,7 +142,7 @@ def row(
     **fields,              # of `FIELDS`, or more
 ) -> dict:
     "A flat record of one measurement, with where it was made."
-    from sprec.experiment import hardware, provenance             # loads the training libraries: not before the measuring is done
+    from sprec.runs import hardware, provenance             # loads the training libraries: not before the measuring is done
     import torch
     made = provenance()
     out = dict.fromkeys(FIELDS) | dict(bench=bench, part=part, shape=shape) | fields

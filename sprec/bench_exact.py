@@ -103,10 +103,13 @@ def kept_lists(path) -> list: # rows
 def model_of(run, method='sft', round=None) -> tuple: # (LMRecommender, Split, method, round)
     "The model of a run after a round of a method; 'pretrained' as it was before."
     from sprec.data import load_split
-    from sprec.experiment import KINDS, Settings, found_from, get_model, load_run, read_config
+    from sprec.experiment import load_run
+    from sprec.inputs import get_model
+    from sprec.runs import found_from, read_config
+    from sprec.settings import settings_of_run
     if method != 'pretrained': return load_run(run, method, round)
     run, config = Path(run), read_config(Path(run))
-    split, settings = load_split(run/'data'), Settings(**{k: v for k, v in config['settings'].items() if k in KINDS})
+    split, settings = load_split(run/'data'), settings_of_run(config)
     return get_model(found_from(config['model'], config, run), split, settings, config['seed']), split, method, 0
 
 # %% ../nbs/46h_bench_exact.ipynb #318a2005
@@ -123,7 +126,7 @@ def search_run(
     say=lambda text='': None,
 ) -> list:                     # rows of lists, the exact search first
     "Ask the model of a run by several searches and keep the lists."
-    from sprec.experiment import provenance, read_config
+    from sprec.runs import provenance, read_config
     rec, split, method, at = model_of(run, method, round)
     some, config, rows = split.test[np.arange(min(cases, len(split.test)))], read_config(Path(run)), kept_lists(path)
     about = {c: config[c] for c in ('data', 'seed')} | dict(model=Path(config['model']).name, method=method, round=at, budget=budget, cases=len(some))

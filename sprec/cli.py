@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 import typer.core
 from .errors import InputError
-from .files import REASONS, unwritable
+from .files import REASONS, check_place, unwritable
 
 # %% ../nbs/90_cli.ipynb #819830f2
 GO_ON = 'stopped; what was finished is kept: start the same command again, and it goes on from there'
@@ -73,7 +73,8 @@ def demo(
 ):
     "Train and compare SFT, DPO with random negatives and SPRec: a tiny model in a world whose truth is known, or a pretrained one on MovieLens."
     quiet()
-    from sprec.experiment import folder_name, run as run_recipes
+    from sprec.experiment import run as run_recipes
+    from sprec.runs import folder_name
     from sprec import report
     out = out or Path('runs')/(f'demo-{seed}' if model == 'tiny' else f'demo-{folder_name(model)}-{seed}')
     rows = run_recipes(['dpo-rn', 'sprec'], data or demo_data(model), model, seed, out, 'demo' if model == 'tiny' else 'lm', changes, say)
@@ -86,7 +87,7 @@ def catalogue(show:bool):
     "Print all recipes, presets and settings, and stop."
     if not show: return
     from dataclasses import fields
-    from sprec.experiment import Settings
+    from sprec.settings import Settings
     from sprec.recipes import PRESETS, RECIPES, TINY
     from sprec.sources import SOURCES, whence
     say('Recipes:'); [say(f'  {n:14}{r.about}') for n, r in RECIPES.items()]
@@ -112,7 +113,7 @@ def run(
     "Train recipes on one data set and measure every round; with --grid on several, with several seeds."
     quiet()
     from sprec import report
-    from sprec.experiment import folder_name
+    from sprec.runs import folder_name
     from sprec.sources import pack
     if read: changes = [*changes, 'read=' + pack(read)]
     if many:
@@ -159,7 +160,7 @@ def tune(
     quiet()
     from sprec.grid import tune as tune_recipes
     choices = choices_of(tries)
-    from sprec.experiment import folder_name
+    from sprec.runs import folder_name
     out = out or Path('runs')/f'tune-{folder_name(data)}'
     rows = tune_recipes(recipes, choices, data, model, seed, out, preset, changes, say)
     import pandas as pd
@@ -203,11 +204,13 @@ def data(
     quiet()
     from sprec import report
     from sprec.data import save_split
-    from sprec.experiment import Settings, folder_name, get_data
+    from sprec.inputs import get_data
+    from sprec.runs import folder_name
+    from sprec.settings import Settings
     from sprec.files import write_json
     from sprec.sources import load_data, manifest_table, pack, read_settings
-    out = report.check_place(out or Path('runs')/f'data-{folder_name(name)}')
-    if save: report.check_place(save)
+    out = check_place(out or Path('runs')/f'data-{folder_name(name)}')
+    if save: check_place(save)
     if name == 'toy': split = get_data(name, Settings(read=pack(read)), seed)[0]
     else: split = load_data(name, **dict(seed=seed, say=say) | read_settings(read))
     if save: save_split(split, save)
@@ -253,7 +256,7 @@ def report_(
     quiet()
     from sprec import report
     from sprec.results import read_results, write_results
-    report.check_place(out)
+    check_place(out)
     df = read_results(*runs)
     rows = df[df['what'].isna()] if 'what' in df else df
     write_results(df, out, title='Report of ' + ', '.join(map(str, runs))[:80], facts=dict(rows=len(rows), commits=sorted(set(rows.commit.dropna())) if 'commit' in rows else []))

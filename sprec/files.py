@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['REASONS', 'SUMS', 'unwritable', 'sync', 'remove', 'publish', 'partial', 'beside', 'write_bytes', 'write_text',
-           'write_json', 'read_json', 'sha256', 'seal', 'flaw', 'write_array', 'read_array']
+           'write_json', 'read_json', 'sha256', 'seal', 'flaw', 'write_array', 'read_array', 'check_place']
 
 # %% ../nbs/09_files.ipynb #c34eecce
 import errno
@@ -182,3 +182,14 @@ def read_array(
     except FileNotFoundError: raise InputError(f"there is no file {path}") from None
     except (ValueError, EOFError):
         raise InputError(f"{path} is damaged: it is not what was written; remove it to have it made again") from None
+
+# %% ../nbs/09_files.ipynb #c4c1d002
+def check_place(
+    out,       # a run's folder, or where one shall be
+) -> Path:
+    "Refuse a folder that cannot be written, before any work."
+    out = Path(out).expanduser()
+    there = next(p for p in (out, *out.absolute().parents) if p.exists() or p.is_symlink())
+    if not there.is_dir(): raise InputError(f"{there} is a file; give a folder for the run" if there == out else f"{out} cannot be made, since {there} is a file; choose another folder")
+    if not os.access(there, os.W_OK | os.X_OK): raise InputError(f"{out} cannot be written: {there} is read-only for this user; choose another folder")
+    return out

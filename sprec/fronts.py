@@ -277,7 +277,7 @@ def measure_toy(
     seed:int, # of the world
 ) -> int:     # rows added
     "The rows of one toy world."
-    from sprec.experiment import provenance
+    from sprec.runs import provenance
     old = read_rows(path).to_dict('records') if Path(path).exists() else []
     if any(r['seed'] == seed for r in old): return 0
     made = provenance()

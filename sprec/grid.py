@@ -19,7 +19,11 @@ import torch
 from tqdm import tqdm
 from . import report
 from .errors import InputError, nearest
-from .experiment import KINDS, as_changes, asked, claim, first_stages, folder_name, found_from, guide, measure, only_here, prepare, provenance, read_config, run, settle
+from .files import check_place
+from .experiment import first_stages, guide, prepare, run
+from .measure import asked
+from .runs import claim, folder_name, found_from, only_here, provenance, read_config
+from .settings import SETTING_TYPES, as_changes, settle
 from .metrics import evaluate, target_gains
 from .recipes import RECIPES
 from .selfplay import Play, check, keep_json, kept_json, put_back, selfplay
@@ -96,7 +100,7 @@ def grid(
 ) -> tuple:                # (rows, dict: job's folder -> why it failed)
     "Run recipes on several data sets and seeds; resumable, several jobs at a time."
     jobs = jobs_of(recipes, data, seeds, model, out, preset, changes)
-    report.check_place(out)
+    check_place(out)
     workers = workers or (1 if torch.cuda.is_available() else os.cpu_count() or 1)
     if workers < 1: raise InputError(f"workers is {workers}; it must be at least 1")
     for j in {j['data']: j for j in jobs}.values(): prepare(j['recipes'], j['data'], model, j['seed'], preset, changes)
@@ -134,12 +138,33 @@ def tries_of(
     if name not in RECIPES: raise InputError(f"there is no recipe {name!r}{nearest(name, RECIPES) or ', only ' + ', '.join(RECIPES)}")
     if RECIPES[name].model != 'lm' or RECIPES[name].play.get('rounds', 1) == 0: raise InputError(f"{name} has no rounds, so there is nothing to tune; leave it out")
     if empty := [k for k, v in choices.items() if not len(v)]: raise InputError(f"there is no value to try for {empty[0]}")
-    if bad := [k for k in choices if k in KINDS and k not in {f.name for f in fields(Play)}]: raise InputError(f"{bad[0]} is no setting of the rounds, which share one SFT model; start another run for it")
+    if bad := [k for k in choices if k in SETTING_TYPES and k not in {f.name for f in fields(Play)}]: raise InputError(f"{bad[0]} is no setting of the rounds, which share one SFT model; start another run for it")
     own = {k: v for k, v in RECIPES[name].play.items() if k in choices}
     tries = [as_changes(dict(zip(choices, v))) | own for v in itertools.product(*choices.values())]
     return list({json.dumps(t): t for t in tries}.values())
 
 def _label(t): return '-'.join(f'{k}={v}' for k, v in t.items()) # the folder of a try
+
+# %% ../nbs/40a_grid.ipynb #40a00001
+def _on_valid(run, rec): # metrics on the validation cases, with the standard error of NDCG@5
+    valid = run.split.valid
+    recs = asked(rec, run.settings).recommend(valid, 5)
+    gains = target_gains(recs.items, valid.target, 5)[1]
+    return evaluate(recs, valid, run.split.catalog) | {'NDCG@5_se': float(gains.std()/np.sqrt(len(gains)))}
+
+# %% ../nbs/40a_grid.ipynb #40a00002
+def _played(run, name, changed, folder, watched): # the rows of a recipe's rounds from the SFT model, with some settings changed
+    put_back(run.rec.lm, run.out/'sft')
+    sas = guide(run.out, run.split, run.seed)[1] if RECIPES[name].guided else None
+    play = replace(run.plays[name], **changed)
+    return selfplay(run.rec, run.split.train, play, folder, run.seed, watched, f'{report.label(name)}: ', item_scores=sas and sas.scores)
+
+# %% ../nbs/40a_grid.ipynb #40a00003
+def _tune_row(run, name, t): # a combination of settings, after its last round
+    last = _played(run, name, t, run.out/name/_label(t), lambda rec: _on_valid(run, rec))[-1]
+    run.say(f"{report.label(name)} {t}: NDCG@5 {last['NDCG@5']:.4f}, ORRatio@1 {last['ORRatio@1']:.3f}")
+    about = {k: run.config[k] for k in ('data', 'model', 'seed', 'preset')}
+    return about | dict(method=name) | t | last | provenance()
 
 # %% ../nbs/40a_grid.ipynb #6e62aecf
 def tune(
@@ -157,29 +182,42 @@ def tune(
     names, given = list(recipes), as_changes(changes)
     if both := [k for k in choices if k in given]: raise InputError(f"{both[0]} is both tried and set; leave it out of the settings")
     combos = {n: tries_of(n, choices) for n in names}
-    report.check_place(out)
-    settings, split, world, rec, config, plays = prepare(names, data, model, seed, preset, changes)
+    check_place(out)
+    mine = prepare(names, data, model, seed, preset, changes)
     for n in names:
-        for t in combos[n]: check(replace(plays[n], **t), len(split.catalog))
-    out = claim(out, config)
-    with only_here(out):
-        def watched(r):
-            recs = asked(r, settings).recommend(split.valid, 5)
-            gains = target_gains(recs.items, split.valid.target, 5)[1]
-            return evaluate(recs, split.valid, split.catalog) | {'NDCG@5_se': float(gains.std()/np.sqrt(len(gains)))}
-        first_stages(rec, split, settings, seed, out, [], watched, say)
-        base, rows = dict(data=data, model=model, seed=seed, preset=preset), []
+        for t in combos[n]: check(replace(mine.plays[n], **t), len(mine.split.catalog))
+    mine.out, mine.say = claim(out, mine.config), say
+    with only_here(mine.out):
+        first_stages(mine, [], lambda rec: _on_valid(mine, rec))
         todo = [(n, t) for n in names for t in combos[n]]
-        for n, t in tqdm(todo, desc='tries'):
-            put_back(rec.lm, out/'sft')
-            helper, sas = guide(out, split, seed) if RECIPES[n].guided else (None, None)
-            path = selfplay(rec, split.train, replace(plays[n], **t), out/n/_label(t), seed, watched, f'{report.label(n)}: ', item_scores=sas and sas.scores)
-            rows.append(base | dict(method=n) | t | path[-1] | provenance())
-            say(f"{report.label(n)} {t}: NDCG@5 {path[-1]['NDCG@5']:.4f}, ORRatio@1 {path[-1]['ORRatio@1']:.3f}")
+        rows = [_tune_row(mine, n, t) for n, t in tqdm(todo, desc='tries')]
         best = {n: pick(r for r in rows if r['method'] == n) for n in names}
         rows = [r | dict(chosen=r is best[r['method']]) for r in rows]
-        report.write_rows(out/'tune.jsonl', rows)
+        report.write_rows(mine.out/'tune.jsonl', rows)
     return rows
+
+# %% ../nbs/40a_grid.ipynb #40a00004
+def _run_again(out, config, recipe): # a `Run` with what the run was started with
+    usual, own = settle(config['preset'], config['model']), RECIPES[recipe].play
+    changed = {k: v for k, v in config['settings'].items() if k in SETTING_TYPES and getattr(usual, k) != v and k not in own}
+    data, model = (found_from(config[k], config, out) for k in ('data', 'model'))
+    return prepare([recipe], data, model, config['seed'], config['preset'], changed)
+
+# %% ../nbs/40a_grid.ipynb #40a00005
+def _sweep_rows(run, recipe, t): # a row a round
+    about = {k: run.config[k] for k in ('data', 'model', 'seed', 'preset')} | dict(method=recipe, setting=_label(t))
+    play = replace(run.plays[recipe], **t)
+    shown = {k: getattr(play, k) for k in ('random_ratio', 'n_negatives', 'decoding', 'beta', 'dpo_lr')} | t
+    path = _played(run, recipe, t, run.out/'sweep'/recipe/_label(t), run.measured)
+    run.say(f"{report.label(recipe)} {t}: HR@5 {path[-1]['HR@5']:.4f}, ORRatio@1 {path[-1]['ORRatio@1']:.3f}")
+    return [about | shown | r for r in path]
+
+# %% ../nbs/40a_grid.ipynb #40a00006
+def _keep_sweep(path, rows): # in place of older rows of the same settings and rounds; others stay
+    at = lambda r: (r['method'], r['setting'], r['round'])
+    old = report.read_rows(path).to_dict('records') if path.exists() else []
+    kept = {at(r): {k: v for k, v in r.items() if v is not None and v == v} for r in old}
+    report.write_rows(path, list((kept | {at(r): r for r in rows}).values()), note=True)
 
 # %% ../nbs/40a_grid.ipynb #315d9006
 def sweep(
@@ -190,23 +228,14 @@ def sweep(
 ) -> list:                 # a dict a combination and round: its settings, and metrics on test cases
     "Run a recipe of a run again with other settings of its rounds, from the run's SFT model; resumable."
     out = Path(out).expanduser()
-    if not (out/'config.json').is_file() or not (out/'sft').is_dir(): raise InputError(f"{out} holds no run with an SFT model; give the folder of `sprec run` or of a job of its grid")
-    c, combos = read_config(report.check_place(out)), tries_of(recipe, choices)
-    usual = settle(c['preset'], c['model'])
-    changes = {k: v for k, v in c['settings'].items() if k in KINDS and getattr(usual, k) != v and k not in RECIPES[recipe].play}
-    settings, split, world, rec, config, plays = prepare([recipe], found_from(c['data'], c, out), found_from(c['model'], c, out), c['seed'], c['preset'], changes)
-    for t in combos: check(replace(plays[recipe], **t), len(split.catalog))
-    claim(out, c | config | dict(data=c['data'], model=c['model']))
-    watched, rows = lambda r: measure(asked(r, settings), split, world, r) | provenance(), []
+    if not (out/'config.json').is_file() or not (out/'sft').is_dir():
+        raise InputError(f"{out} holds no run with an SFT model; give the folder of `sprec run` or of a job of its grid")
+    config, combos = read_config(check_place(out)), tries_of(recipe, choices)
+    mine = _run_again(out, config, recipe)
+    for t in combos: check(replace(mine.plays[recipe], **t), len(mine.split.catalog))
+    claim(out, config | mine.config | {k: config[k] for k in ('data', 'model')})
+    mine.config, mine.out, mine.say, rows = config, out, say, []
     with only_here(out):
-        helper = guide(out, split, c['seed'])[1].scores if RECIPES[recipe].guided else None
-        for t in tqdm(combos, desc=recipe):
-            put_back(rec.lm, out/'sft')
-            play = replace(plays[recipe], **t)
-            path = selfplay(rec, split.train, play, out/'sweep'/recipe/_label(t), c['seed'], watched, f'{report.label(recipe)}: ', item_scores=helper)
-            shown = {k: getattr(play, k) for k in ('random_ratio', 'n_negatives', 'decoding', 'beta', 'dpo_lr')} | t
-            rows += [dict(data=c['data'], model=c['model'], seed=c['seed'], preset=c['preset'], method=recipe, setting=_label(t)) | shown | r for r in path]
-            say(f"{report.label(recipe)} {t}: HR@5 {path[-1]['HR@5']:.4f}, ORRatio@1 {path[-1]['ORRatio@1']:.3f}")
-        kept = {(r['method'], r['setting'], r['round']): {k: v for k, v in r.items() if v is not None and v == v} for r in (report.read_rows(out/'sweep.jsonl').to_dict('records') if (out/'sweep.jsonl').exists() else [])}
-        report.write_rows(out/'sweep.jsonl', list((kept | {(r['method'], r['setting'], r['round']): r for r in rows}).values()), note=True)
+        for t in tqdm(combos, desc=recipe): rows += _sweep_rows(mine, recipe, t)
+        _keep_sweep(out/'sweep.jsonl', rows)
     return rows

@@ -19,7 +19,11 @@ import torch
 from torch.nn import functional as F
 from .decode import LMRecommender
 from .dynamics import round_factor
-from .experiment import first_sft, get_data, get_model, measure, provenance, settle, stage
+from .experiment import first_sft
+from .inputs import get_data, get_model
+from .measure import measure
+from .runs import provenance, stage
+from .settings import settle
 from .models import tiny_lm
 from .preference import pref_rows, prefer
 from .prompts import Template

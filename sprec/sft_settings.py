@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
-from . import report
 from .data import Cases
 from .decode import LMRecommender
 from .errors import InputError
-from .experiment import as_changes, config_hash, first_sft, prepare, provenance
+from .experiment import first_sft, prepare
+from .files import check_place
+from .runs import config_hash, provenance
+from .settings import as_changes
 from .models import merged_lora
 from .selfplay import keep_json, kept_json
 from .tree import separate_logps
@@ -43,20 +45,19 @@ def try_name(settings:dict) -> str:
     return ', '.join(f'{k}={v:g}' if isinstance(v, float) else f'{k}={v}' for k, v in settings.items()) or 'as it is'
 
 def _one_try(data, model, preset, changes, seed): # trained, then asked about the validation cases
-    settings, split, _, rec, *_ = prepare(['bigrec'], data, model, seed, preset, changes)
-    t = time.perf_counter()
-    log = first_sft(rec, split, settings, seed)
+    mine, t = prepare(['bigrec'], data, model, seed, preset, changes), time.perf_counter()
+    log = first_sft(mine.rec, mine.split, mine.settings, seed)
     trained = time.perf_counter() - t
-    return dict(steps=log['steps'], loss=log['loss'], seconds=round(trained, 1), nats=target_nats(rec, split.valid).round(4).tolist())
+    return dict(steps=log['steps'], loss=log['loss'], seconds=round(trained, 1), nats=target_nats(mine.rec, mine.split.valid).round(4).tolist())
 
 def _names_of(tries, data, model, preset, common, seed): # a hash of what decides each try; what cannot be compared is refused
     names, cases = [], None
     for t in tries:
-        _, split, _, _, config, _ = prepare(['bigrec'], data, model, seed, preset, common | t)
-        asked = (split.valid.history.tolist(), split.valid.target.tolist())
+        mine = prepare(['bigrec'], data, model, seed, preset, common | t)
+        asked = (mine.split.valid.history.tolist(), mine.split.valid.target.tolist())
         if cases not in (None, asked): raise InputError(f"{try_name(t)} asks about other validation cases than {try_name(tries[0])}, so their log-probabilities cannot be compared; give it to all tries")
         cases = asked
-        names.append(config_hash(config))
+        names.append(config_hash(mine.config))
     return names
 
 def sft_tries(
@@ -73,7 +74,7 @@ def sft_tries(
     common, rows = as_changes(changes), []
     if not tries: raise InputError("there is nothing to try; give a list of dicts of settings")
     tries = [as_changes(t) for t in tries]
-    names, out = _names_of(tries, data, model, preset, common, seed), report.check_place(out)
+    names, out = _names_of(tries, data, model, preset, common, seed), check_place(out)
     for t, name in zip(tqdm(tries, desc='tries'), names):
         path = out/f'{name}.json'
         if not path.exists(): keep_json(path, _one_try(data, model, preset, common | t, seed) | provenance())
