@@ -92,6 +92,37 @@ def check_formulas(src):
            if c['cell_type'] == 'markdown' for m in re.finditer(r'\$[^$\n]*?\\\\[a-zA-Z]{2,}[^$\n]*\$', text(c))]
     report('formulas', bad)
 
+def public_names(text):
+    "The names of a module's __all__."
+    found = next((n.value for n in ast.parse(text).body if isinstance(n, ast.Assign) and getattr(n.targets[0], 'id', '') == '__all__'), None)
+    return ast.literal_eval(found) if found else []
+
+def check_one_meaning(src):
+    "No public name stands in two modules."
+    where = {}
+    for f, text in files(src/lib, '*.py').items():
+        for name in public_names(text.decode()): where.setdefault(name, []).append(f'{lib}/{f}')
+    report('names mean one thing', [f"{n} is in {' and '.join(fs)}; rename all but one" for n, fs in sorted(where.items()) if len(fs) > 1])
+
+def page_flaws(path, src):
+    "What is wrong with a page that nobody sees by running it."
+    nb = json.loads(path.read_text(encoding='utf-8'))
+    text = lambda c: c['source'] if isinstance(c['source'], str) else ''.join(c['source'])
+    if (size := path.stat().st_size) > 400_000: yield f'is {size/1000:.0f} KB; 400 is the most, so show smaller figures or shorter tables'
+    for c in nb['cells']:
+        drawn = any('image/png' in o.get('data', {}) for o in c.get('outputs', []))
+        if drawn and '#| fig-alt:' not in text(c): yield f"cell {c.get('id')} shows a figure without alternative text; begin it with `#| fig-alt: ...`"
+        links = re.findall(r'\]\(([\w./-]+\.(?:ipynb|jsonl|csv|md))(?:#[^)]*)?\)', text(c)) if c['cell_type'] == 'markdown' else []
+        yield from (f"cell {c.get('id')} points to {l}, which is not there" for l in links if not (path.parent/l).exists())
+    seen = [c for c in nb['cells'] if text(c).strip() and not text(c).startswith('#| hide')]
+    if seen and seen[-1]['cell_type'] == 'code':
+        lines = [l for l in text(seen[-1]).splitlines() if l.strip() and not l.startswith(('#', ' ', ')'))]
+        if lines and all(l.startswith('test_fail') for l in lines): yield 'ends with a refusal; end with what it can do'
+
+def check_form(src):
+    "Pages are small, figures have alternative texts, links lead somewhere, and no page ends with a refusal."
+    report('form of pages', [f'{p.relative_to(src)} {what}' for p in pages(src) for what in page_flaws(p, src)])
+
 def check_library(src, work):
     "`nbdev_export` into an emptied library gives the library."
     for f in (work/lib).rglob('*.py'):
@@ -219,6 +250,8 @@ def main():
             check_library(src, work)
             check_imports(src)
             check_names(src)
+            check_one_meaning(src)
+            check_form(src)
             check_types(src)
             check_readme(src)
             check_claims(src)
