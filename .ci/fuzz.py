@@ -64,7 +64,7 @@ TARGETS = { # name: [(role, file name, seeds)]
 
 def use(name, files): # run the readers of a target on its files
     from sprec.sources import READERS, read_settings, split_log
-    from sprec.instructions import split_instructions
+    from sprec.readers.instructions import split_instructions
     few = dict(n_train=None, history=2, min_history=1, min_length=2, ratios=(1, 1, 1))
     roles = {}
     for role, path in files: roles.setdefault(role, []).append(path)
@@ -153,8 +153,8 @@ def plain_loop(probe, seconds, seed): # keeps an input whenever what became of i
 
 def guided_loop(probe, seconds, seed): # ends the process
     import atheris
-    with atheris.instrument_imports(include=['sprec.tables', 'sprec.records', 'sprec.sources', 'sprec.instructions', 'sprec.data', 'sprec.report']):
-        import sprec.instructions, sprec.report, sprec.sources   # noqa: E401,F401
+    with atheris.instrument_imports(include=['sprec.readers.tables', 'sprec.readers.records', 'sprec.sources', 'sprec.readers.instructions', 'sprec.data', 'sprec.report']):
+        import sprec.readers.instructions, sprec.report, sprec.sources   # noqa: E401,F401
     corpus = Path(probe.tmp.name)/'corpus'
     corpus.mkdir()
     for n, s in enumerate(probe.seeds()): (corpus/str(n)).write_bytes(s)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GO_ON', 'app', 'Commands', 'quiet', 'say', 'ending', 'any_console', 'main', 'demo_data', 'demo', 'listing',
-           'in_columns', 'catalogue', 'run', 'choices_of', 'tried', 'tune', 'sweep', 'aligned', 'data', 'recommend',
+           'in_columns', 'catalogue', 'run_', 'choices_of', 'tried', 'tune_', 'sweep_', 'aligned', 'data', 'recommend',
            'report_', 'bench', 'model_']
 
 # %% ../nbs/90_cli.ipynb #4ecc5135
@@ -116,8 +116,8 @@ def catalogue(show:bool):
     raise typer.Exit()
 
 # %% ../nbs/90_cli.ipynb #63928d3a
-@app.command(epilog='Example: sprec run sprec dpo-rn --data ml-latest-small --model tiny --out runs/ml --set rounds=3')
-def run(
+@app.command('run', epilog='Example: sprec run sprec dpo-rn --data ml-latest-small --model tiny --out runs/ml --set rounds=3')
+def run_(
     recipes:list[str]=typer.Argument(..., help='one or more names of --list, such as bigrec rw d3 dmpo sdpo rosepo sprec; or all'),
     data:list[str]=typer.Option(['toy'], help='toy, a name of --list, or the path of a table or folder; several with --grid'),
     model:str=typer.Option('tiny', help='tiny, a local folder, a GGUF file, a Hugging Face id, or a name of sprec model'),
@@ -134,8 +134,8 @@ def run(
     quiet()
     from sprec import report
     from sprec.runs import folder_name
-    from sprec.sources import pack
-    if read: changes = [*changes, 'read=' + pack(read)]
+    from sprec.sources import pack_pairs
+    if read: changes = [*changes, 'read=' + pack_pairs(read)]
     if many:
         from sprec.grid import grid
         out = out or Path('runs')/'grid'
@@ -165,8 +165,8 @@ def tried(df, choices, columns) -> str:
     given = {k: [f'{v:g}' if isinstance(v, float) else str(v) for v in df[k]] for k in choices}
     return aligned(df[columns].round(4).astype(str).assign(**given))
 
-@app.command(epilog='Example: sprec tune dpo-rn dmpo sprec --try dpo_lr=1e-5,3e-5,1e-4 --try beta=0.1,1 --preset demo')
-def tune(
+@app.command('tune', epilog='Example: sprec tune dpo-rn dmpo sprec --try dpo_lr=1e-5,3e-5,1e-4 --try beta=0.1,1 --preset demo')
+def tune_(
     recipes:list[str]=typer.Argument(..., help='names of sprec run --list that have rounds'),
     tries:list[str]=typer.Option(..., '--try', metavar='KEY=A,B,...', help='values to try; may be given several times, all combinations are tried'),
     data:str=typer.Option('toy', help='as in sprec run'),
@@ -188,8 +188,8 @@ def tune(
     ending(out, 'tune.jsonl: every try')
 
 # %% ../nbs/90_cli.ipynb #aa7171b4
-@app.command(epilog='Example: sprec sweep runs/grid/toy-seed-0 sprec --try random_ratio=0,0.25,0.5,0.75,1')
-def sweep(
+@app.command('sweep', epilog='Example: sprec sweep runs/grid/toy-seed-0 sprec --try random_ratio=0,0.25,0.5,0.75,1')
+def sweep_(
     run:Path=typer.Argument(..., help='the folder of a run'),
     recipe:str=typer.Argument(..., help='a recipe with rounds'),
     tries:list[str]=typer.Option(..., '--try', metavar='KEY=A,B,...', help='values; may be given several times, all combinations are run'),
@@ -227,10 +227,10 @@ def data(
     from sprec.runs import folder_name
     from sprec.settings import Settings
     from sprec.files import write_json
-    from sprec.sources import load_data, manifest_table, pack, read_settings
+    from sprec.sources import load_data, manifest_table, pack_pairs, read_settings
     out = check_place(out or Path('runs')/f'data-{folder_name(name)}')
     if save: check_place(save)
-    if name == 'toy': split = get_data(name, Settings(read=pack(read)), seed)[0]
+    if name == 'toy': split = get_data(name, Settings(read=pack_pairs(read)), seed)[0]
     else: split = load_data(name, **dict(seed=seed, say=say) | read_settings(read))
     if save: save_split(split, save)
     write_json(out/'manifest.json', split.manifest)
@@ -295,7 +295,7 @@ def bench(
     changes:list[str]=typer.Option([], '--set', metavar='KEY=VALUE', help='an option of that bench; may be given several times'),
 ):
     "Measure a part against what a user would otherwise pick."
-    from sprec import bench as frame
+    from sprec.bench import frame
     if name is None:
         for n, about in frame.BENCHES.items(): say(f'  {n:10}{about}')
         return
@@ -307,7 +307,7 @@ def bench(
     out = out or Path('runs')/f'bench-{name}.jsonl'
     import torch
     torch.set_num_threads(threads or os.cpu_count())
-    frame.run(name, out, say, **{k.strip(): v.strip() for k, _, v in pairs})
+    frame.run_bench(name, out, say, **{k.strip(): v.strip() for k, _, v in pairs})
     ending(out)
 
 # %% ../nbs/90_cli.ipynb #90c0de02

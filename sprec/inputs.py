@@ -15,7 +15,7 @@ from .errors import InputError
 from .models import load_4bit, load_lm, tiny_lm
 from .prompts import Template
 from .settings import Settings
-from .sources import load_data, read_settings, unpack
+from .sources import load_data, read_settings, unpack_pairs
 from .toy import toy_world
 
 # %% ../nbs/37a_inputs.ipynb #95dfa1b5
@@ -30,7 +30,7 @@ def get_data(
         if settings.read: raise InputError(f"the toy world is made, not read, so read={settings.read!r} says nothing; leave it out")
         world = toy_world(seed, **sizes)
         return world.split, world
-    read, own = read_settings(unpack(settings.read)), sizes | dict(seed=seed, history=settings.history)
+    read, own = read_settings(unpack_pairs(settings.read)), sizes | dict(seed=seed, history=settings.history)
     if both := [k for k in read if k in own]: raise InputError(f"{both[0]} is a setting of the run; give it with --set {both[0]}=... instead of --read")
     return load_data(data, **own, **read), None
 

@@ -14,7 +14,7 @@ from .decode import LMRecommender
 from .exact import ExactRecommender
 from .free import Writer
 from .ground import Grounder, GroundedRecommender, LMEncoder, NgramEncoder, SentenceEncoder
-from .metrics import category_share, evaluate, kl, total_variation
+from .metrics import category_share, evaluate, policy_kl, policy_tv
 from .settings import Settings
 from .toy import ToyWorld
 from .uncertainty import bootstrap
@@ -92,5 +92,5 @@ def measure(
     policy = policy or rec
     if world is not None and hasattr(policy, 'score_catalog'):
         logp, p = policy.score_catalog(split.test), world.probs(split.test)
-        out |= dict(KL=kl(p, logp), TV=total_variation(p, logp))
+        out |= dict(KL=policy_kl(p, logp), TV=policy_tv(p, logp))
     return out

@@ -6,7 +6,7 @@
 __all__ = ['SET_METRICS', 'COLUMNS', 'target_gains', 'hit_ratio', 'ndcg', 'dealt_hit_ratio', 'div_ratio', 'or_ratio',
            'valid_ratio', 'category_share', 'group_unfairness', 'mgu', 'dgu', 'entropy', 'gini', 'coverage', 'pop_lift',
            'train_lift', 'tail_items', 'tail_slots', 'long_tail', 'novel_slots', 'novelty', 'case_calibration',
-           'calibration', 'text_validity', 'kl', 'total_variation', 'case_rank_correlation', 'rank_correlation',
+           'calibration', 'text_validity', 'policy_kl', 'policy_tv', 'case_rank_correlation', 'rank_correlation',
            'Counts', 'occurrences', 'count', 'evaluate']
 
 # %% ../nbs/18_metrics.ipynb #9d3f392e
@@ -257,7 +257,7 @@ def _distributions(p, q_log) -> tuple: # true probabilities and model log-probab
     if not (np.exp(q_log).sum(1) < 1 + 1e-3).all(): raise InputError("log-probabilities give a row more than 1 in total; normalise the scores first")
     return p, q_log
 
-def kl(
+def policy_kl(
     p,            # float64 [N, I]: true probabilities
     q_log,        # float [N, I]: the model's log-probabilities
 ) -> float:       # nats
@@ -266,7 +266,7 @@ def kl(
     with np.errstate(divide='ignore', invalid='ignore'):
         return float(np.where(p > 0, p*(np.log(p) - q_log), 0).sum(1).mean())
 
-def total_variation(p, q_log) -> float:
+def policy_tv(p, q_log) -> float:
     "Mean over cases of the total variation between p and the model, mass outside the catalogue included; 0 to 1."
     p, q_log = _distributions(p, q_log)
     q = np.exp(q_log)

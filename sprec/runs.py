@@ -30,7 +30,7 @@ from .models import save_lm
 from .selfplay import FITTING, keep_json, kept_json, put_back
 from .settings import Settings
 from .sft import writing
-from .sources import unpack
+from .sources import unpack_pairs
 from .toy import ToyWorld
 
 # %% ../nbs/39_runs.ipynb #328441f6
@@ -94,7 +94,7 @@ def read_config(
 # %% ../nbs/39_runs.ipynb #3900000d
 def _flat(config): # one level of names
     top = {k: v for k, v in config.items() if k not in ('settings', 'started_in')}
-    return top | config['settings'] | dict(read=unpack(config['settings']['read']))
+    return top | config['settings'] | dict(read=unpack_pairs(config['settings']['read']))
 
 def _differences(there, here): # what decides the numbers and is not the same, in words
     a, b = _flat(there), _flat(here)

@@ -21,18 +21,18 @@ class Settings(Play):
     n_valid:int = setting(512, 'paper 5.1.1', least=1)
     n_test:int = setting(1000, 'paper 5.1.1', least=1)
     history:int = setting(10, 'paper 5.1.1', least=1)
-    read:str = setting('')                          # how data are read: 'key=value; key=value' or JSON, see `sources.unpack`
-    template:str = setting('alpaca', 'code', choices=('alpaca', 'chat', 'bare'))
+    read:str = setting('')                          # how data are read: 'key=value; key=value' or JSON, see `sources.unpack_pairs`
+    template:str = setting('alpaca', 'official code', choices=('alpaca', 'chat', 'bare'))
     titles:str = setting('stored', 'paper', choices=('stored', 'natural')) # natural: The Matrix (1999) for Matrix, The (1999)
-    max_length:int = setting(512, 'code', least=1)
-    lora:bool = setting(True, 'code')               # alpha is twice the rank; all linear layers
-    lora_r:int = setting(16, 'code', least=1)
-    lora_dropout:float = setting(.05, 'code', least=0, below=1)
+    max_length:int = setting(512, 'official code', least=1)
+    lora:bool = setting(True, 'official code')               # alpha is twice the rank; all linear layers
+    lora_r:int = setting(16, 'official code', least=1)
+    lora_dropout:float = setting(.05, 'official code', least=0, below=1)
     dtype:str = setting('auto')                     # weights: the checkpoint's own, or a torch dtype
-    load_in_4bit:bool = setting(False, 'code')      # the base in nf4, computed with in bf16; needs lora and bitsandbytes
-    sft_epochs:int = setting(4, 'code', least=1)
-    sft_lr:float = setting(3e-4, 'code', above=0)
-    sft_batch:int = setting(16, 'code', least=1)
+    load_in_4bit:bool = setting(False, 'official code')      # the base in nf4, computed with in bf16; needs lora and bitsandbytes
+    sft_epochs:int = setting(4, 'official code', least=1)
+    sft_lr:float = setting(3e-4, 'official code', above=0)
+    sft_batch:int = setting(16, 'official code', least=1)
     title_epochs:int = setting(0, least=0)          # language modelling on titles and histories before SFT (tiny models)
     title_lr:float = setting(2e-3, above=0)
     title_batch:int = setting(32, least=1)
@@ -49,7 +49,7 @@ class Settings(Play):
     leave_out_history:bool = setting(False)         # titles of the history are no answers (not SASRec's own stopping)
     answers:str = setting('trie', choices=('trie', 'text')) # constrained by the trie, or written freely and grounded (paper)
     alphas:str = setting('0.2 0.4 0.6 0.8 1')       # D3: the language model's parts that validation chooses from
-    d3_beams:int = setting(10, 'code, D3', least=1)
+    d3_beams:int = setting(10, 'official code, D3', least=1)
     ips_tau:float = setting(.5, least=0, below=float('inf')) # IPS: the power of popularity that weights take out
     ips_most:float = setting(10., above=1)          # IPS: largest weight, in means
     tuned:bool = setting(False)                     # each recipe at the values that validation chose (`recipes.TUNED`)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NO_CATEGORY', 'EXCLUDE', 'SOURCES', 'READERS', 'whence', 'data_root', 'missing_files', 'usable', 'name_items',
-           'split_log', 'settings_of', 'load_data', 'fewer', 'pack', 'unpack', 'read_settings', 'head_share',
-           'manifest_table']
+           'split_log', 'settings_of', 'load_data', 'fewer', 'pack_pairs', 'unpack_pairs', 'read_settings',
+           'head_share', 'manifest_table']
 
 # %% ../nbs/11_sources.ipynb #971e4b63
 import inspect
@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from . import records, tables
+from .readers import records, tables
 from .data import Catalog, InputError, Split, draw, load_split, make_split, membership, nearest, unique_titles
-from .download import ORIGINS, get, spoilt
-from .instructions import split_instructions
-from .tables import Log, tidy
+from .readers.download import ORIGINS, get, spoilt
+from .readers.instructions import split_instructions
+from .readers.tables import Log, tidy
 
 # %% ../nbs/11_sources.ipynb #a97372cf
 NO_CATEGORY = {
@@ -288,18 +288,18 @@ def fewer(
     return Split(*some, replace(split.catalog, counts=counts), split.manifest | dict(drawn_again=dict(seed=seed, history=history)), split.domain)
 
 # %% ../nbs/11_sources.ipynb #a2304ed6
-def pack(
+def pack_pairs(
     pairs,      # texts 'key=value'
 ) -> str:       # as one text
-    "Settings for reading as one text, which `unpack` takes apart."
+    "Settings for reading as one text, which `unpack_pairs` takes apart."
     pairs = list(pairs)
     plain = all(p.strip() == p and p and ';' not in p and p[0] != '[' for p in pairs)
     return '; '.join(pairs) if plain else json.dumps(pairs, ensure_ascii=False)
 
-def unpack(
+def unpack_pairs(
     text:str,   # 'key=value; key=value', or a JSON list of these
 ) -> list:      # texts 'key=value'
-    "Take apart what `pack` put together, or what somebody wrote by hand."
+    "Take apart what `pack_pairs` put together, or what somebody wrote by hand."
     if not text.lstrip().startswith('['): return [p for p in map(str.strip, text.split(';')) if p]
     try: pairs = json.loads(text)
     except (ValueError, RecursionError): pairs = None
@@ -318,13 +318,13 @@ def _value(key, value, default): # a setting from text, by the kind of its defau
     return type(default)(value) if default is not None else value
 
 def read_settings(
-    pairs,       # texts 'key=value', as from the command line, or one text of `pack`
+    pairs,       # texts 'key=value', as from the command line, or one text of `pack_pairs`
 ) -> dict:
     "Settings of `load_data` from text."
     known = {n: d for r in (*READERS, 'instructions') for n, d in settings_of(r).items()}
     kinds = dict(min_rating=0., min_history=0) | dict.fromkeys(('title_column', 'category_column'), '')
     out = {}
-    for pair in unpack(pairs) if isinstance(pairs, str) else pairs:
+    for pair in unpack_pairs(pairs) if isinstance(pairs, str) else pairs:
         key, eq, value = pair.partition('=')
         key = key.strip()
         if not eq: raise InputError(f"--read takes key=value, got {pair!r}")
