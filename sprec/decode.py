@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_logits', 'Prefix', 'Rows', 'read_prompts', 'child_logps', 'tree_beams', 'tree_scores', 'tree_sample',
-           'tree_distinct', 'by_length', 'excluder', 'within_cap', 'Policy', 'LMRecommender', 'Blocks', 'Trie',
-           'build_trie', 'child_table', 'trie_blocks']
+           'tree_distinct', 'by_length', 'excluder', 'within_cap', 'Policy', 'LMRecommender']
 
 # %% ../nbs/16_decode.ipynb #35cdc231
 import inspect
@@ -17,9 +16,8 @@ from .data import Cases, Catalog, InputError, Recs
 from .models import merged_lora
 from .prompts import Template, encode_prompts, encode_titles
 from .tree import attention_mask, kept_logits, tree_refusal, unwrap
-from .trie import Blocks, Trie, build_trie, child_table, left_below, load_trie, on_device, save_trie, trie_blocks, trie_key
+from .trie import Trie, build_trie, child_table, left_below, load_trie, on_device, save_trie, trie_blocks, trie_key
 
-_all_ = ['Blocks', 'Trie', 'build_trie', 'child_table', 'trie_blocks'] # the catalogue's side of decoding can be imported from here as well
 
 # %% ../nbs/16_decode.ipynb #34bf6ef6
 def _in_common(prompts): # tokens that all prompts begin with and that are worth reading once; 0 if not
@@ -171,6 +169,98 @@ def _tail_logps(pre, trie, node, seen, depth): # [b, q]: log-probability of the 
     lp = logits.gather(-1, t_.token[way[..., 1:]].view(b, -1, 1))[..., 0] - logits.logsumexp(-1)
     return lp.view(b, q, n).masked_fill(way[..., 1:] == way[..., :-1], 0).sum(-1)
 
+# %% ../nbs/16_decode.ipynb #16b00003
+class _Best:
+    "The best titles of B prompts so far, and the likeliest path that was given up."
+    def __init__(self, b, beams, dev, dtype, bound):
+        self.beams, self.bound = beams, bound
+        self.answer = torch.full((b, beams), -1, device=dev)
+        self.score = torch.full((b, beams), -torch.inf, device=dev, dtype=dtype)
+        self.lost = torch.full_like(self.score[:, 0], -torch.inf)
+
+    def drop(self, rows, *paths): # paths that are given up: the likeliest of them is remembered
+        found = [p.amax(1) for p in paths if p.shape[1]]
+        self.lost[rows] = torch.stack([self.lost[rows], *found]).amax(0)
+
+    def enter(self, rows, scores, items): # answers that ended now, among the best so far
+        top, pick = torch.cat([self.score[rows], scores], 1).topk(self.beams)
+        self.score[rows], self.answer[rows] = top, torch.cat([self.answer[rows], items], 1).gather(1, pick)
+
+    def result(self, k, limit): # as `tree_beams` returns it
+        self.answer[self.score == -torch.inf] = -1
+        found = self.answer[:, :k], self.score[:, :k]
+        return (*found, limit) if self.bound else found
+
+# %% ../nbs/16_decode.ipynb #16b00002
+class _Beams(_Best):
+    "A constrained beam search of B prompts: the open beams beside the best answers."
+    def __init__(self, pre, trie, beams, exclude, bonus, length_penalty, renormalize, bound):
+        b, dev, dtype = len(pre.logits), pre.logits.device, pre.logits.dtype
+        super().__init__(b, beams, dev, dtype, bound)
+        self.pre, self.trie, self.tables = pre, trie, on_device(trie, dev)
+        self.penalty, self.renormalize = length_penalty, renormalize
+        self.alive = None if exclude is None else left_below(trie, torch.as_tensor(exclude, device=dev))
+        self.gain, self.hope = (None, None) if bonus is None else _gains(trie, bonus, pre.logits)
+        self.rows = torch.arange(b, device=dev)                                   # prompts still open
+        self.node = torch.zeros(b, 1, dtype=torch.long, device=dev)
+        self.run = torch.zeros(b, 1, device=dev, dtype=dtype)
+        self.seen = torch.zeros(b, 1, 0, dtype=torch.bool, device=dev)
+
+    def ways(self, logits): # the 2*beams likeliest ways on: log-probability, node, the beam that it comes from
+        child, real = child_table(self.trie, self.node)
+        total = self.run[..., None] + child_logps(self.trie, logits, child, real, self.renormalize)
+        if self.gain is not None: total = total + self.gain[self.rows[:, None, None], child]
+        if self.alive: total = total.masked_fill(~self.alive(child, self.rows), -torch.inf)
+        total, most = total.flatten(1), 2*self.beams
+        best, at = total.topk(min(most + self.bound, total.shape[1]))
+        if self.bound: self.drop(self.rows, best[:, most:])
+        best, at = best[:, :most], at[:, :most]
+        return best, child.flatten(1).gather(1, at), at // child.shape[-1]
+
+    def step(self, logits, t): # one token more: titles that end become answers, the best of the others stay open
+        best, new, parent = self.ways(logits)
+        ends = (self.tables.item[new] >= 0) & best.isfinite()
+        among_first = torch.arange(best.shape[1], device=best.device) < self.beams
+        self.enter(self.rows, torch.where(ends & among_first, best / t**self.penalty, -torch.inf), self.tables.item[new])
+        run, pick = best.masked_fill(ends, -torch.inf).topk(min(self.beams + self.bound, best.shape[1]))
+        if self.bound: self.drop(self.rows, run[:, self.beams:], torch.where(ends & ~among_first, best, -torch.inf))
+        self.run, pick = run[:, :self.beams], pick[:, :self.beams]
+        self.node, self.parent = new.gather(1, pick), parent.gather(1, pick)
+
+    def undecided(self, t): # bool: prompts whose best open beam can still enter
+        reach = self.run if self.hope is None else self.run + self.hope[self.rows[:, None], self.node]
+        if self.hope is not None and self.penalty: return self.run[:, 0].isfinite()
+        return reach.amax(1) / t**self.penalty > self.score[self.rows][:, -1]
+
+    def close(self, t) -> bool: # whether any prompt goes on; where a quarter is done, the rest is packed together
+        going = self.undecided(t)
+        if not going.any(): return False
+        self.seen = self.seen.gather(1, self.parent[..., None].expand(-1, -1, self.seen.shape[-1]))
+        if going.sum() <= .75*len(self.rows):
+            self.drop(self.rows[~going], self.run[~going])
+            left = going.nonzero()[:, 0]
+            self.rows, self.node, self.run, self.seen = (x[left] for x in (self.rows, self.node, self.run, self.seen))
+            self.pre.keep(left)
+        return True
+
+    def forced(self): return self.tables.item[self.tables.jump[self.node]] # the title that a beam must become; -1 where it has a choice
+
+    def decided(self) -> bool: return bool(((self.forced() >= 0) | self.run.isinf()).all())
+
+    def finish(self, t): # write the ends, which are forced, in one call
+        run = self.run if self.renormalize else self.run + _tail_logps(self.pre, self.trie, self.node, self.seen, t - 1)
+        self.enter(self.rows, run, self.forced())
+
+    def write(self, t): # logits after the last token of each open beam
+        n, q = self.node.shape
+        own = torch.eye(q, dtype=torch.bool, device=self.node.device).expand(n, -1, -1)
+        self.seen, tokens = torch.cat([self.seen, own], -1), self.tables.token[self.node]
+        return self.pre.write(tokens, torch.full_like(tokens, t - 1), self.seen)
+
+    def limit(self): # what no title that was not answered can exceed
+        if self.hope is not None: return torch.full_like(self.lost, torch.inf)
+        return self.lost / self.trie.depth**max(self.penalty, 0.)
+
 # %% ../nbs/16_decode.ipynb #0b600891
 @torch.inference_mode()
 def tree_beams(
@@ -187,58 +277,15 @@ def tree_beams(
     bound:bool=False,          # also return what no title that was not answered can exceed
 ) -> tuple:                    # (items int64 [B, k], scores [B, k]), best first; -1 and -inf where there is none; with `bound` also [B]
     "Constrained beam search with every prompt computed once."
-    beams = max(k, beams or k)
     pre = read_prompts(lm, prompts, pad_id)
-    b, dev = len(prompts), pre.logits.device
-    t_, alive = on_device(trie, dev), None if exclude is None else left_below(trie, torch.as_tensor(exclude, device=dev))
-    item, (gain, hope) = t_.item, (None, None) if bonus is None else _gains(trie, bonus, pre.logits)
-    answer, score = torch.full((b, beams), -1, device=dev), torch.full((b, beams), -torch.inf, device=dev, dtype=pre.logits.dtype)
-    rows = torch.arange(b, device=dev)                                        # prompts still open
-    node, run = torch.zeros(b, 1, dtype=torch.long, device=dev), torch.zeros(b, 1, device=dev, dtype=pre.logits.dtype)
-    logits, seen = pre.logits[:, None], torch.zeros(b, 1, 0, dtype=torch.bool, device=dev)
-    lost = torch.full_like(score[:, 0], -torch.inf)                           # the likeliest path that was dropped
-    def drop(rows, *paths): lost[rows] = torch.stack([lost[rows], *(p.amax(1) for p in paths if p.shape[1])]).amax(0)
+    search = _Beams(pre, trie, max(k, beams or k), exclude, bonus, length_penalty, renormalize, bound)
+    logits = pre.logits[:, None]
     for t in range(1, trie.depth + 1):
-        child, real = child_table(trie, node)
-        total = run[..., None] + child_logps(trie, logits, child, real, renormalize)
-        if gain is not None: total = total + gain[rows[:, None, None], child]
-        if alive: total = total.masked_fill(~alive(child, rows), -torch.inf)
-        total = total.flatten(1)
-        best, at = total.topk(min(2*beams + bound, total.shape[1]))
-        if bound: drop(rows, best[:, 2*beams:])
-        best, at = best[:, :2*beams], at[:, :2*beams]
-        new, parent = child.flatten(1).gather(1, at), at // child.shape[-1]
-        ends = (item[new] >= 0) & best.isfinite()
-        among_first = torch.arange(best.shape[1], device=dev) < beams
-        ended = torch.where(ends & among_first, best / t**length_penalty, -torch.inf)
-        top, pick = torch.cat([score[rows], ended], 1).topk(beams)
-        score[rows], answer[rows] = top, torch.cat([answer[rows], item[new]], 1).gather(1, pick)
-        run, pick = best.masked_fill(ends, -torch.inf).topk(min(beams + bound, best.shape[1]))
-        if bound: drop(rows, run[:, beams:], torch.where(ends & ~among_first, best, -torch.inf))
-        run, pick = run[:, :beams], pick[:, :beams]
-        node, parent = new.gather(1, pick), parent.gather(1, pick)
-        reach = run if hope is None else run + hope[rows[:, None], node]
-        open_ = reach.amax(1) / t**length_penalty > top[:, -1]                # can the best open beam still enter?
-        if hope is not None and length_penalty: open_ = run[:, 0].isfinite()
-        if not open_.any() or t == trie.depth: drop(rows, run); break
-        seen = seen.gather(1, parent[..., None].expand(-1, -1, seen.shape[-1]))
-        if open_.sum() <= .75 * len(rows):
-            drop(rows[~open_], run[~open_])
-            left = open_.nonzero()[:, 0]
-            rows, node, run, seen = rows[left], node[left], run[left], seen[left]
-            pre.keep(left)
-        if (renormalize or tails) and not length_penalty and ((item[t_.jump[node]] >= 0) | run.isinf()).all(): # nothing is left to decide
-            if not renormalize: run = run + _tail_logps(pre, trie, node, seen, t - 1)
-            score[rows], pick = torch.cat([score[rows], run], 1).topk(beams)
-            answer[rows] = torch.cat([answer[rows], item[t_.jump[node]]], 1).gather(1, pick)
-            break
-        q = node.shape[1]
-        seen = torch.cat([seen, torch.eye(q, dtype=torch.bool, device=dev).expand(len(node), -1, -1)], -1)
-        tokens = t_.token[node]
-        logits = pre.write(tokens, torch.full_like(tokens, t-1), seen)
-    answer[score == -torch.inf] = -1
-    if not bound: return answer[:, :k], score[:, :k]
-    return answer[:, :k], score[:, :k], torch.full_like(lost, torch.inf) if hope is not None else lost / trie.depth**max(length_penalty, 0.)
+        search.step(logits, t)
+        if t == trie.depth or not search.close(t): search.drop(search.rows, search.run); break
+        if (renormalize or tails) and not length_penalty and search.decided(): search.finish(t); break
+        logits = search.write(t)
+    return search.result(k, search.limit())
 
 # %% ../nbs/16_decode.ipynb #d45bf8a3
 @torch.inference_mode()
