@@ -17,10 +17,11 @@ def setting(
     least=None,        # the smallest value
     above=None,        # what it must be above
     below=None,        # what it must be below
+    most=None,         # the largest value
     choices:tuple=None # the values there are
 ):                     # a field of a dataclass; its metadata hold what is given
     "A setting's default, source and range."
-    rules = dict(source=source, least=least, above=above, below=below, choices=choices)
+    rules = dict(source=source, least=least, above=above, below=below, most=most, choices=choices)
     return field(default=default, metadata={k: v for k, v in rules.items() if v not in (None, '')})
 
 # %% ../nbs/08a_checked.ipynb #08a00008
@@ -36,6 +37,7 @@ def outside(
     if 'least' in rules and not value >= rules['least']: return f"it must be at least {rules['least']:g}"
     if 'above' in rules and not value > rules['above']: return f"it must be above {rules['above']:g}"
     if 'below' in rules and not value < rules['below']: return f"it must be below {rules['below']:g}"
+    if 'most' in rules and not value <= rules['most']: return f"it must be at most {rules['most']:g}"
     return ''
 
 # %% ../nbs/08a_checked.ipynb #08a0000b
@@ -53,6 +55,6 @@ def in_words(
 ) -> str:        # '' where there is nothing to say
     "The range of a setting and the source of its default."
     parts = [', '.join(rules['choices'])] if 'choices' in rules else []
-    words = dict(least='at least', above='above', below='below')
+    words = dict(least='at least', above='above', below='below', most='at most')
     parts += [f'{word} {rules[k]:g}' for k, word in words.items() if k in rules]
     return '; '.join(filter(None, [' and '.join(parts), rules.get('source')]))

@@ -12,11 +12,12 @@ import json
 import math
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 import numpy as np
 from datasets import Dataset
 from . import losses
+from .checked import checked, setting
 from .data import Cases, draw
 from .errors import InputError, nearest
 from .files import SUMS, flaw, partial, publish, read_array, read_json, remove, seal, write_array, write_json, write_text
@@ -32,18 +33,7 @@ BETTER = dict(HR=1, NDCG=1, DivRatio=1, Coverage=1, Valid=1, Entropy=1, ORRatio=
 
 # %% ../nbs/24_selfplay.ipynb #39082c56
 def _refuse(play): # settings that cannot be, before any work
-    for name, allowed in dict(negatives=('own', 'random', 'popular', 'semantic'), decoding=('greedy', 'sample', 'beams', 'exact'), equal=('drop', 'next', 'random'),
-                              generate=('before_sft', 'after_sft'), reference=('after_sft', 'round_start'), loss=tuple(losses.LOSSES), smoothing_by=('constant', 'scores')).items():
-        if getattr(play, name) not in allowed: raise InputError(f"{name} is {getattr(play, name)!r}; choose one of {', '.join(allowed)}")
-    for name in ('rounds', 'cases_per_round', 'n_negatives', 'round_sft_batch', 'dpo_batch', 'round_epochs', 'similar', 'patience', 'beams_per_negative', 'micro_batch', 'budget'):
-        least = 0 if name in ('rounds', 'beams_per_negative', 'micro_batch') else 1
-        if getattr(play, name) < least: raise InputError(f"{name} is {getattr(play, name)}; it must be at least {least}")
-    for name in ('beta', 'temperature'):
-        if not 0 < getattr(play, name) < math.inf: raise InputError(f"{name} is {getattr(play, name)}; it must be above 0")
-    for name in ('round_sft_lr', 'dpo_lr', 'popular_power', 'warmup_steps', 'checkpoint_seconds'):
-        if not 0 <= getattr(play, name) < math.inf: raise InputError(f"{name} is {getattr(play, name)}; it must be 0 or more")
-    for name in ('random_ratio', 'smoothing'):
-        if not 0 <= getattr(play, name) <= 1: raise InputError(f"{name} is {getattr(play, name)}; a share is from 0 to 1")
+    checked(play)
     if play.stop_on and (name := play.stop_on.partition('@')[0]) not in BETTER:
         raise InputError(f"stop_on is {play.stop_on!r}; choose a metric that has a better and a worse, such as NDCG@5: {', '.join(BETTER)}{nearest(name, BETTER)}")
     if play.rounds and not (play.sft or play.dpo): raise InputError("a round without SFT and without DPO does nothing; switch one of them on")
@@ -52,42 +42,42 @@ def _refuse(play): # settings that cannot be, before any work
 # %% ../nbs/24_selfplay.ipynb #06642b95
 @dataclass(frozen=True)
 class Play:
-    "The settings of self-play; one value per line, each with its source."
-    rounds:int=5               # paper, appendix C
-    cases_per_round:int=2048   # paper, appendix C: half of the 4,096
-    sft:bool=True              # the SFT step; False is the ablation noSFT
-    dpo:bool=True              # the DPO step; False is the ablation noDPO
-    negatives:str='own'        # 'own'; 'random' (the ablation RN, and plain DPO); 'popular' or 'semantic' (RosePO)
-    decoding:str='greedy'      # own negatives: 'greedy' (code, with beams_per_negative=1), 'sample' (Eq. 7), 'beams', or 'exact'
-    n_negatives:int=1          # paper; more in Figure 6
-    temperature:float=1.       # of 'sample'
-    equal:str='drop'           # an own negative that is the target: 'drop' the pair, take the 'next' title or a 'random' one
-    generate:str='before_sft'  # code, and 4.3; or 'after_sft'
-    reference:str='after_sft'  # code; or 'round_start', as Eq. 7 reads
-    loss:str='dpo'             # a name in `sprec.losses.LOSSES`
-    beta:float=.1              # code; the paper gives none
-    round_sft_lr:float=2e-5    # code
-    dpo_lr:float=2e-5          # code
-    round_sft_batch:int=16     # code: 4 x 4
-    dpo_batch:int=8            # code: 2 x 4
-    round_epochs:int=1         # paper: one of each
-    warmup_steps:int=20        # code
-    bf16:bool=False            # train in bf16 autocast (on a GPU)
-    micro_batch:int=0          # rows on the device at once: a step's gradients accumulate over them; 0: the whole step
-    gradient_checkpointing:bool=False # states are made again in the backward pass: less memory, more time
-    checkpoint_seconds:float=300. # how old the checkpoint within a stage may get, from which a killed one goes on; 0: none
-    random_ratio:float=0.      # paper 5.4.1, Figure 5: share of a round's negatives replaced by random ones
-    beams_per_negative:int=0   # 'beams': 2 in the paper 5.4.2, Figure 6; 'greedy': 1 in the code; 0: as many beams as at test, at least n_negatives
-    budget:int=4000            # of exact answers: most tokens to write for a case
-    distinct:bool=False        # 'sample': all negatives of a case different; Eq. 7 draws independently
-    exclude_history:bool=False # code: a title of the history may be rejected; RosePO (official code, RosePO) leaves them out
-    popular_power:float=1.     # 'popular': drawn by training count to this power; 1 in the public re-implementation of RosePO
-    similar:int=10             # 'semantic': drawn from this many nearest titles; official code, RosePO: 10 to 20
-    similar_by:str='ngrams'    # 'semantic': 'ngrams', 'lm' or a sentence encoder's folder or hub id
-    smoothing:float=0.         # of the loss 'rosepo': how likely a label is taken to be wrong; 0 is DPO
-    smoothing_by:str='constant' # 'constant', or 'scores': each pair's own, from the item scores of another recommender (RosePO: SASRec)
-    stop_on:str=''             # validation metric that chooses the round, such as 'NDCG@5'; '' keeps the last one (code)
-    patience:int=1             # with stop_on: rounds without a better value before self-play stops
+    "The settings of self-play; a line each, with its range and the source of its default."
+    rounds:int = setting(5, 'paper, appendix C', least=0)
+    cases_per_round:int = setting(2048, 'paper, appendix C', least=1)  # half of the 4,096
+    sft:bool = setting(True)                         # the SFT step; False is the ablation noSFT
+    dpo:bool = setting(True)                         # the DPO step; False is the ablation noDPO
+    negatives:str = setting('own', choices=('own', 'random', 'popular', 'semantic')) # random: ablation RN, plain DPO; semantic: RosePO
+    decoding:str = setting('greedy', 'official code', choices=('greedy', 'sample', 'beams', 'exact')) # of own negatives; sample: Eq. 7
+    n_negatives:int = setting(1, 'paper', least=1)   # more in Figure 6
+    temperature:float = setting(1., above=0, below=math.inf) # of 'sample'
+    equal:str = setting('drop', choices=('drop', 'next', 'random')) # of an own negative that is the target: drop the pair, or another title
+    generate:str = setting('before_sft', 'official code, and 4.3', choices=('before_sft', 'after_sft'))
+    reference:str = setting('after_sft', 'official code', choices=('after_sft', 'round_start')) # round_start: as Eq. 7 reads
+    loss:str = setting('dpo', choices=tuple(losses.LOSSES))
+    beta:float = setting(.1, 'official code', above=0, below=math.inf) # the paper gives none
+    round_sft_lr:float = setting(2e-5, 'official code', least=0, below=math.inf)
+    dpo_lr:float = setting(2e-5, 'official code', least=0, below=math.inf)
+    round_sft_batch:int = setting(16, 'official code', least=1) # 4 x 4
+    dpo_batch:int = setting(8, 'official code', least=1) # 2 x 4
+    round_epochs:int = setting(1, 'paper', least=1)  # one of each step
+    warmup_steps:int = setting(20, 'official code', least=0)
+    bf16:bool = setting(False)                       # train in bf16 autocast (on a GPU)
+    micro_batch:int = setting(0, least=0)            # rows on the device at once, gradients accumulate over them; 0: the whole step
+    gradient_checkpointing:bool = setting(False)     # states are made again in the backward pass: less memory, more time
+    checkpoint_seconds:float = setting(300., least=0, below=math.inf) # how old the checkpoint within a stage may get; 0: none
+    random_ratio:float = setting(0., 'paper 5.4.1', least=0, most=1) # share of a round's negatives replaced by random ones (Figure 5)
+    beams_per_negative:int = setting(0, least=0)     # beams: paper 5.4.2: 2; greedy: code: 1; 0: as at test, at least n_negatives
+    budget:int = setting(4000, least=1)              # of exact answers: most tokens to write for a case
+    distinct:bool = setting(False)                   # sample: all negatives of a case different; Eq. 7 draws independently
+    exclude_history:bool = setting(False, 'official code') # titles of the history are not rejected; RosePO leaves them out
+    popular_power:float = setting(1., 'a public RosePO', least=0, below=math.inf) # 'popular': training count to this power
+    similar:int = setting(10, 'official code, RosePO', least=1) # 'semantic': drawn from this many nearest titles; 10 to 20 there
+    similar_by:str = setting('ngrams')               # 'semantic': ngrams, lm, or a sentence encoder's folder or hub id
+    smoothing:float = setting(0., least=0, most=1)   # of the loss 'rosepo': how likely a label is wrong; 0 is DPO
+    smoothing_by:str = setting('constant', choices=('constant', 'scores')) # scores: each pair's own, by another recommender (RosePO)
+    stop_on:str = setting('')                        # validation metric that chooses the round, such as NDCG@5; '' keeps the last (code)
+    patience:int = setting(1, least=1)               # with stop_on: rounds without a better value before self-play stops
 
     def __post_init__(self): _refuse(self)
 
@@ -210,14 +200,17 @@ def put_back(
     sound(folder, 'all')
     return restore(lm, folder)
 
-# %% ../nbs/24_selfplay.ipynb #5e0b93ac
+# %% ../nbs/24_selfplay.ipynb #5e0b9300
 def _place(play, name): return 'model' if name == 'dpo' or not play.dpo else name # where a stage of a round is kept
 
+# %% ../nbs/24_selfplay.ipynb #5e0b9301
 def _is_kept(kept, place): return kept is not None and (Path(kept)/f'{place}.json').is_file()
 
+# %% ../nbs/24_selfplay.ipynb #5e0b9302
 def _checkpoints(kept, name, play): # what a stage is told of checkpoints
     return {} if kept is None else dict(checkpoints=Path(kept)/f'{name}-steps', checkpoint_seconds=play.checkpoint_seconds)
 
+# %% ../nbs/24_selfplay.ipynb #5e0b9303
 def _keep_stage(rec, kept, place, out): # weights sealed, then the log
     if kept is None: return
     with writing(kept): save_lm(rec.lm, rec.tok, Path(kept)/place)
@@ -225,6 +218,7 @@ def _keep_stage(rec, kept, place, out): # weights sealed, then the log
     keep_json(Path(kept)/f'{place}.json', {k: out[k] for k in ('loss', 'steps', 'seconds', 'tokens', 'log')})
     for p in Path(kept).glob('*-steps'): remove(p)
 
+# %% ../nbs/24_selfplay.ipynb #5e0b9304
 def _kept_stage(rec, kept, place): # the log of a stage that was kept, its weights put back; None if there is none
     if not _is_kept(kept, place): return
     try:
@@ -233,6 +227,7 @@ def _kept_stage(rec, kept, place): # the log of a stage that was kept, its weigh
         return out
     except InputError as e: warnings.warn(f"a stage that was kept is made again: {e}", stacklevel=3)
 
+# %% ../nbs/24_selfplay.ipynb #5e0b93ac
 def _doubtful(neg, play, desc): # negatives that can teach nothing, or that show a model gone astray
     c = neg.counts
     if not neg.kept.any():
@@ -242,17 +237,95 @@ def _doubtful(neg, play, desc): # negatives that can teach nothing, or that show
         warnings.warn(f"{desc}negatives: the model gives one and the same title to all {len(neg.kept)} cases; it has collapsed: lower dpo_lr or raise beta if earlier rounds did that, "
                       "raise sft_epochs or sft_lr if it was so from the start", stacklevel=3)
 
-# %% ../nbs/24_selfplay.ipynb #2ca9ccd5
+# %% ../nbs/24_selfplay.ipynb #2ca9cc00
 def _with_reference(pairs, ref): # rows with saved log-probabilities; ref float64 [rows, 1+n], NaN where there is none
     return Dataset.from_dict(pairs.to_dict() | dict(ref_logps=[[x for x in row if x == x] for row in ref.tolist()]))
 
+# %% ../nbs/24_selfplay.ipynb #2ca9cc01
 def _pairs(rec, cases, prompts, neg, doubt=None): # Dataset of the cases that have a negative; [] if none has
     rows = [n for n in range(len(cases)) if neg.kept[n]]
     extras = {} if doubt is None else dict(smoothing=[doubt[n][neg.items[n] >= 0].tolist() for n in rows])
     return rows and pref_rows([prompts[n] for n in rows], [rec.titles[cases.target[n]] for n in rows], [[rec.titles[i] for i in neg.items[n] if i >= 0] for n in rows], **extras)
 
+# %% ../nbs/24_selfplay.ipynb #2ca9ccd5
 def _doubt(item_scores, cases, neg, play): # what `smoothing_by` asks for; None for a constant
     return doubts(item_scores(cases), cases.target, neg.items) if play.smoothing_by == 'scores' else None
+
+# %% ../nbs/24_selfplay.ipynb #24b00002
+@dataclass(eq=False)
+class _Round:
+    "What the stages of one round share; see `selfplay_round` for each."
+    rec:LMRecommender
+    cases:Cases
+    prompts:list
+    play:Play
+    seed:int
+    desc:str
+    log_prefix:str
+    step_offset:int
+    note:object
+    kept:object
+    log:dict = field(default_factory=dict)
+    since:float = field(default_factory=time.perf_counter)
+
+    def lap(self, name): # seconds since the last lap
+        now = time.perf_counter()
+        self.log[f'seconds_{name}'], self.since = round(now - self.since, 3), now
+
+    def there(self, name): # the log of a stage that an earlier attempt has kept, its weights put back; else None
+        return _kept_stage(self.rec, self.kept, _place(self.play, name))
+
+    def steps_before(self) -> int: # of the run
+        return self.step_offset + self.log.get('sft_steps', 0)
+
+    def stage(self, name, done, work): # work, unless it is done
+        if done is None:
+            done = work(**_checkpoints(self.kept, name, self.play))
+            _keep_stage(self.rec, self.kept, _place(self.play, name), done)
+        if self.note: self.note([prefixed(x, f'{self.log_prefix}{name}/', self.steps_before()) for x in done['log']])
+        self.log |= {f'{name}_loss': done['loss'][-1], f'{name}_steps': done['steps']}
+        self.lap(name)
+
+# %% ../nbs/24_selfplay.ipynb #24b00003
+def _rejected(round_, negatives, save, similar, item_scores): # the pairs of a round
+    rec, cases, play = round_.rec, round_.cases, round_.play
+    neg = negatives or make_negatives(rec, cases, play, seed_for(round_.seed, 0), similar)
+    _doubtful(neg, play, round_.desc)
+    if save and not negatives: save(neg)
+    round_.log |= {f'negatives_{k}': v for k, v in neg.counts.items()}
+    doubt = _doubt(item_scores, cases, neg, play)
+    if doubt is not None: round_.log['doubt'] = float(np.nanmean(doubt))
+    pairs = _pairs(rec, cases, round_.prompts, neg, doubt)
+    round_.lap('negatives')
+    return pairs
+
+# %% ../nbs/24_selfplay.ipynb #24b00004
+def _referred(round_, pairs, known, save): # the pairs with what the model gives them now
+    rec, play = round_.rec, round_.play
+    if pairs and known is not None: pairs = _with_reference(pairs, known)
+    elif pairs:
+        rows = 2*play.at_once('dpo_batch')['batch_size']
+        pairs = reference_logps(rec.lm, pairs, rec.tok.pad_token_id, rows, play.bf16, f'{round_.desc}reference')
+        if save: save(np.array([x + [np.nan]*(1 + play.n_negatives - len(x)) for x in pairs['ref_logps']]))
+    round_.lap('reference')
+    return pairs
+
+# %% ../nbs/24_selfplay.ipynb #24b00005
+def _sft_step(round_, **kw): # the log of SFT on the round's targets
+    rec, play = round_.rec, round_.play
+    rows = sft_rows(round_.prompts, [rec.titles[i] for i in round_.cases.target])
+    return sft(rec.lm, rec.tok, rows, lr=play.round_sft_lr, epochs=play.round_epochs, **play.at_once('round_sft_batch'),
+               warmup_steps=play.warmup_steps, seed=seed_for(round_.seed, 1), desc=f'{round_.desc}SFT',
+               log_prefix=f'{round_.log_prefix}sft/', step_offset=round_.step_offset, **kw)
+
+# %% ../nbs/24_selfplay.ipynb #24b00006
+def _dpo_step(round_, pairs, **kw): # the log of the preference step
+    rec, play = round_.rec, round_.play
+    smoothed = play.loss == 'rosepo' and play.smoothing_by == 'constant'
+    return prefer(rec.lm, rec.tok, pairs, loss=play.loss, loss_args=dict(smoothing=play.smoothing) if smoothed else None,
+                  beta=play.beta, lr=play.dpo_lr, epochs=play.round_epochs, **play.at_once('dpo_batch'),
+                  warmup_steps=play.warmup_steps, seed=seed_for(round_.seed, 2), desc=f'{round_.desc}DPO',
+                  log_prefix=f'{round_.log_prefix}dpo/', step_offset=round_.steps_before(), **kw)
 
 # %% ../nbs/24_selfplay.ipynb #3e0c66d1
 def selfplay_round(
@@ -275,44 +348,19 @@ def selfplay_round(
 ) -> dict:             # what was counted and logged
     "One round of self-play: negatives, SFT step, DPO step."
     check(play, len(rec.catalog))
-    prompts, log, clock, pairs = rec.prompts(cases), {}, [time.perf_counter()], None
-    def lap(name): clock.append(time.perf_counter()); log[f'seconds_{name}'] = round(clock[-1] - clock[-2], 3)
-    def there(name): return _kept_stage(rec, kept, _place(play, name)) # what an earlier attempt has kept of a stage
-    def step(name, out, work):
-        if out is None: out = work(**_checkpoints(kept, name, play)); _keep_stage(rec, kept, _place(play, name), out)
-        done(name, out)
-    def done(name, out):
-        if note: note([prefixed(x, f'{log_prefix}{name}/', step_offset + log.get('sft_steps', 0)) for x in out['log']])
-        log.update({f'{name}_loss': out['loss'][-1], f'{name}_steps': out['steps']}); lap(name)
-    def generate():
-        neg = negatives or make_negatives(rec, cases, play, seed_for(seed, 0), similar)
-        _doubtful(neg, play, desc)
-        if save and not negatives: save(neg)
-        log.update({f'negatives_{k}': v for k, v in neg.counts.items()})
-        doubt = _doubt(item_scores, cases, neg, play)
-        if doubt is not None: log['doubt'] = float(np.nanmean(doubt))
-        pairs = _pairs(rec, cases, prompts, neg, doubt)
-        lap('negatives'); return pairs
-    def refer(pairs):
-        if pairs and reference is not None: pairs = _with_reference(pairs, reference)
-        elif pairs:
-            pairs = reference_logps(rec.lm, pairs, rec.tok.pad_token_id, 2*play.at_once('dpo_batch')['batch_size'], play.bf16, f'{desc}reference')
-            if save_reference: save_reference(np.array([x + [np.nan]*(1 + play.n_negatives - len(x)) for x in pairs['ref_logps']]))
-        lap('reference'); return pairs
+    round_ = _Round(rec, cases, rec.prompts(cases), play, seed, desc, log_prefix, step_offset, note, kept)
+    generate = lambda: _rejected(round_, negatives, save, similar, item_scores)
+    refer = lambda pairs: _referred(round_, pairs, reference, save_reference)
+    pairs = None
     if play.dpo and play.generate == 'before_sft': pairs = generate()
     if play.dpo and play.reference == 'round_start': pairs = refer(pairs)
-    if play.sft:
-        step('sft', there('sft'), lambda **kw: sft(rec.lm, rec.tok, sft_rows(prompts, [rec.titles[i] for i in cases.target]), lr=play.round_sft_lr, epochs=play.round_epochs,
-                                     **play.at_once('round_sft_batch'), warmup_steps=play.warmup_steps, seed=seed_for(seed, 1), desc=f'{desc}SFT',
-                                     log_prefix=f'{log_prefix}sft/', step_offset=step_offset, **kw))
+    if play.sft: round_.stage('sft', round_.there('sft'), lambda **kw: _sft_step(round_, **kw))
     if play.dpo and play.generate == 'after_sft': pairs = generate()
     if play.dpo and len(pairs):
-        out = there('dpo')
-        if play.reference == 'after_sft' and out is None: pairs = refer(pairs)
-        step('dpo', out, lambda **kw: prefer(rec.lm, rec.tok, pairs, loss=play.loss, loss_args=dict(smoothing=play.smoothing) if play.loss == 'rosepo' and play.smoothing_by == 'constant' else None,
-                                        beta=play.beta, lr=play.dpo_lr, epochs=play.round_epochs, **play.at_once('dpo_batch'), warmup_steps=play.warmup_steps, seed=seed_for(seed, 2),
-                                        desc=f'{desc}DPO', log_prefix=f'{log_prefix}dpo/', step_offset=step_offset + log.get('sft_steps', 0), **kw))
-    return log
+        done = round_.there('dpo')
+        if play.reference == 'after_sft' and done is None: pairs = refer(pairs)
+        round_.stage('dpo', done, lambda **kw: _dpo_step(round_, pairs, **kw))
+    return round_.log
 
 # %% ../nbs/24_selfplay.ipynb #93b02989
 def load_round(
@@ -401,6 +449,41 @@ def _similar_table(out, rec, train, play): # made once a run, from the first mod
     if not path.exists(): write_array(path, _lookalikes(rec, train, play))
     return read_array(path)
 
+# %% ../nbs/24_selfplay.ipynb #24b00007
+def _refuse_missing(play, watched, item_scores): # what the settings need and nobody gave
+    if play.stop_on and watched is None: raise InputError(f"stop_on is {play.stop_on!r}, but nothing is measured on validation cases; give watched, a function of the recommender")
+    if play.smoothing_by == 'scores' and play.dpo and item_scores is None: raise InputError("smoothing_by is 'scores', but there are none; give item_scores, such as `SASRecommender.scores`")
+
+# %% ../nbs/24_selfplay.ipynb #24b00008
+def _rounds_there(out, done): # the rows of the rounds that are complete; damaged ones are refused
+    zero, complete = out/'round-0', [out/f'round-{r}' for r in range(1, done + 1)]
+    for f in [zero]*zero.exists() + complete: sound(f)
+    return [read_json(f/'metrics.json') for f in complete]
+
+# %% ../nbs/24_selfplay.ipynb #24b00009
+def _evaluated(rec, play, measure, watched): # metrics on test and validation cases, and how long they took
+    t = time.perf_counter()
+    row = (measure(rec) if measure else {}) | (_validate(rec, watched, play) if watched else {})
+    return row | dict(seconds_evaluate=round(time.perf_counter() - t, 3))
+
+# %% ../nbs/24_selfplay.ipynb #24b0000a
+def _close(folder, rec, row): # weights and metrics beside, then the folder's name
+    part = partial(folder)
+    if not (part/'model.json').is_file():
+        with writing(folder): save_lm(rec.lm, rec.tok, part/'model')
+        seal(part/'model')
+    write_json(part/'metrics.json', row)
+    for p in [part/'sft', part/'sft.json', *part.glob('*.sha256'), *part.glob('*-steps'), part/'model.json', part/'reference.npy.partial']: remove(p)
+    seal(part)
+    publish(part, folder)
+
+# %% ../nbs/24_selfplay.ipynb #24b0000b
+def _settle(rec, out, play, rows, values, better): # the chosen round: recorded, its weights put back
+    best, stop = choose_round(values, better, play.patience)
+    keep_json(out/'chosen.json', dict(round=best, stop_on=play.stop_on, patience=play.patience, values=values, stopped_early=stop and len(rows) < play.rounds))
+    put_back(rec.lm, out/f'round-{best}'/'model')
+    return [row | dict(chosen=row['round'] == best) for row in rows]
+
 # %% ../nbs/24_selfplay.ipynb #6dd700fb
 def selfplay(
     rec:LMRecommender,   # after its SFT; its model is trained in place
@@ -416,40 +499,20 @@ def selfplay(
 ) -> list:               # one dict a round: counts, losses, seconds, metrics; with stop_on also whether it was chosen
     "Self-play for `play.rounds` rounds; resumable. With `stop_on` the chosen round's weights are in `rec` at the end, else the last one's."
     check(play, len(rec.catalog))
-    if play.stop_on and watched is None: raise InputError(f"stop_on is {play.stop_on!r}, but nothing is measured on validation cases; give watched, a function of the recommender")
-    if play.smoothing_by == 'scores' and play.dpo and item_scores is None: raise InputError("smoothing_by is 'scores', but there are none; give item_scores, such as `SASRecommender.scores`")
+    _refuse_missing(play, watched, item_scores)
     out = Path(out)
-    done, rows, zero = min(_begin(out, rec, train, play, seed), play.rounds), [], out/'round-0'
+    done = min(_begin(out, rec, train, play, seed), play.rounds)
     similar = _similar_table(out, rec, train, play)
-    for f in [zero]*zero.exists() + [out/f'round-{r}' for r in range(1, done + 1)]: sound(f)
-    for r in range(1, done + 1): rows.append(read_json(out/f'round-{r}'/'metrics.json'))
+    rows, zero = _rounds_there(out, done), out/'round-0'
     if play.stop_on and not zero.exists(): _close(zero, rec, dict(round=0) | _validate(rec, watched, play))
-    values = [read_json(f/'metrics.json')[f'valid_{play.stop_on}'] for f in [zero, *(out/f'round-{r}' for r in range(1, done + 1))]] if play.stop_on else []
+    values = [r[f'valid_{play.stop_on}'] for r in [read_json(zero/'metrics.json'), *rows]] if play.stop_on else []
     better = BETTER[play.stop_on.partition('@')[0]] if play.stop_on else 1
     if done: put_back(rec.lm, out/f'round-{done}'/'model')
     for r in range(done + 1, play.rounds + 1):
         if values and choose_round(values, better, play.patience)[1]: break
-        log = _one_round(rec, train, play, out, r, seed, similar, item_scores, desc, sum(x.get('sft_steps', 0) + x.get('dpo_steps', 0) for x in rows))
-        t = time.perf_counter()
-        row = dict(round=r) | log | (measure(rec) if measure else {}) | (_validate(rec, watched, play) if watched else {})
-        row['seconds_evaluate'] = round(time.perf_counter() - t, 3)
-        _close(out/f'round-{r}', rec, row)
-        rows.append(row)
-        if values: values.append(row[f'valid_{play.stop_on}'])
+        steps = sum(x.get('sft_steps', 0) + x.get('dpo_steps', 0) for x in rows)
+        log = _one_round(rec, train, play, out, r, seed, similar, item_scores, desc, steps)
+        rows.append(dict(round=r) | log | _evaluated(rec, play, measure, watched))
+        _close(out/f'round-{r}', rec, rows[-1])
+        if values: values.append(rows[-1][f'valid_{play.stop_on}'])
     return _settle(rec, out, play, rows, values, better) if values else rows
-
-def _close(folder, rec, row): # weights and metrics beside, then the folder's name
-    part = partial(folder)
-    if not (part/'model.json').is_file():
-        with writing(folder): save_lm(rec.lm, rec.tok, part/'model')
-        seal(part/'model')
-    write_json(part/'metrics.json', row)
-    for p in [part/'sft', part/'sft.json', *part.glob('*.sha256'), *part.glob('*-steps'), part/'model.json', part/'reference.npy.partial']: remove(p)
-    seal(part)
-    publish(part, folder)
-
-def _settle(rec, out, play, rows, values, better): # the chosen round: recorded, its weights put back
-    best, stop = choose_round(values, better, play.patience)
-    keep_json(out/'chosen.json', dict(round=best, stop_on=play.stop_on, patience=play.patience, values=values, stopped_early=stop and len(rows) < play.rounds))
-    put_back(rec.lm, out/f'round-{best}'/'model')
-    return [row | dict(chosen=row['round'] == best) for row in rows]
