@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 from transformers import DynamicCache
-from .data import Cases, Catalog, InputError, Recs
+from .data import Cases, Catalog, Recs
+from .errors import InputError
 from .models import merged_lora
 from .prompts import Template, encode_prompts, encode_titles
 from .tree import attention_mask, kept_logits, tree_refusal, unwrap

@@ -11,7 +11,8 @@ __all__ = ['AUDIENCE', 'case_popularity', 'arp', 'aclt', 'case_log_popularity_di
 # %% ../nbs/18b_exposure.ipynb #ebd5d58e
 from statistics import NormalDist
 import numpy as np
-from .data import Cases, Catalog, InputError, Recs
+from .data import Cases, Catalog, Recs
+from .errors import InputError
 from .metrics import _ints, _mean, _places, _top, novel_slots, tail_items, tail_slots, target_gains
 
 # %% ../nbs/18b_exposure.ipynb #eba859c1

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
-from .data import Cases, InputError, nearest
+from .data import Cases
+from .errors import InputError, nearest
 from .decode import by_length, check_logits
 from .tree import unwrap
 

@@ -22,7 +22,8 @@ from safetensors.numpy import save_file
 from tqdm import tqdm
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import cached_file
-from .data import Cases, Catalog, InputError, Recs
+from .data import Cases, Catalog, Recs
+from .errors import InputError
 from .files import publish
 from .decode import by_length
 from .tree import unwrap

@@ -13,7 +13,8 @@ __all__ = ['SET_METRICS', 'COLUMNS', 'target_gains', 'hit_ratio', 'ndcg', 'dealt
 from dataclasses import dataclass
 from functools import cached_property
 import numpy as np
-from .data import Cases, Catalog, InputError, Recs, nearest
+from .data import Cases, Catalog, Recs
+from .errors import InputError, nearest
 
 # %% ../nbs/18_metrics.ipynb #643b557b
 def _ints(x, what='recommendations') -> np.ndarray: # item numbers of any integer kind, in one that holds -1 and their sums; or one clear error

@@ -9,7 +9,8 @@ __all__ = ['Negatives', 'counted', 'random_negatives', 'popular_negatives', 'tit
 # %% ../nbs/22_negatives.ipynb #b6131f9a
 from dataclasses import dataclass, field
 import numpy as np
-from .data import Cases, Catalog, InputError
+from .data import Cases, Catalog
+from .errors import InputError
 from .exact import ExactRecommender
 from .decode import LMRecommender
 from .ground import LMEncoder, Neighbours, NgramEncoder, SentenceEncoder, embed

@@ -11,7 +11,8 @@ import json
 import re
 from dataclasses import dataclass
 import numpy as np
-from .data import Cases, Catalog, InputError, Split, nearest
+from .data import Cases, Catalog, Split
+from .errors import InputError, nearest
 
 # %% ../nbs/13_prompts.ipynb #cf94533f
 TITLES = ('stored', 'natural')

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from .readers import records, tables
-from .data import Catalog, InputError, Split, draw, load_split, make_split, membership, nearest, unique_titles
+from .data import Catalog, Split, draw, load_split, make_split, membership, unique_titles
+from .errors import InputError, nearest
 from .readers.download import ORIGINS, get, spoilt
 from .readers.instructions import split_instructions
 from .readers.tables import Log, tidy

@@ -9,7 +9,8 @@ __all__ = ['title_tokens', 'token_share', 'token_bias', 'common_token_share']
 from collections import Counter
 import numpy as np
 import pandas as pd
-from .data import Catalog, InputError
+from .data import Catalog
+from .errors import InputError
 
 # %% ../nbs/25_token_bias.ipynb #6c08ada3
 def title_tokens(

@@ -8,7 +8,8 @@ __all__ = ['WORDS', 'make_titles', 'ToyWorld', 'draw_rows', 'toy_world', 'Oracle
 # %% ../nbs/12_toy.ipynb #4fc05d1a
 from dataclasses import dataclass
 import numpy as np
-from .data import Cases, Catalog, InputError, Recs, Split
+from .data import Cases, Catalog, Recs, Split
+from .errors import InputError
 
 # %% ../nbs/12_toy.ipynb #ed85f578
 WORDS = dict(

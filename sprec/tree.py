@@ -14,7 +14,7 @@ from importlib.metadata import version
 import torch
 from packaging.version import Version
 from torch.nn import functional as F
-from .data import InputError
+from .errors import InputError
 
 # %% ../nbs/15_tree.ipynb #8b5c701f
 class TreeCollator:

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-from .data import Catalog, InputError
+from .data import Catalog
+from .errors import InputError
 from .files import beside
 from .prompts import Template, _Special
 

@@ -9,7 +9,8 @@ __all__ = ['NEED_CATALOG', 'case_values', 'bootstrap', 'interval', 'compare', 't
 from functools import lru_cache
 from statistics import NormalDist
 import numpy as np
-from .data import Cases, Catalog, InputError, Recs, nearest
+from .data import Cases, Catalog, Recs
+from .errors import InputError, nearest
 from .metrics import COLUMNS, SET_METRICS, Counts, case_calibration, count, novel_slots, occurrences, tail_slots, target_gains
 
 # %% ../nbs/18a_uncertainty.ipynb #7161d8db

@@ -8,7 +8,8 @@ __all__ = ['node_mass', 'token_scores', 'mix', 'bonus', 'D3', 'tune_alpha']
 # %% ../../nbs/32_d3.ipynb #02510e3a
 import numpy as np
 from tqdm import tqdm
-from ..data import Cases, InputError, Recs
+from ..data import Cases, Recs
+from ..errors import InputError
 from ..decode import LMRecommender, excluder, tree_beams
 from ..metrics import target_gains
 from ..trie import Trie

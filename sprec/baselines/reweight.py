@@ -8,7 +8,8 @@ __all__ = ['Weights', 'group_weights', 'case_weights', 'per_case', 'popularity_w
 # %% ../../nbs/31_reweight.ipynb #943ac5d8
 from dataclasses import dataclass, field
 import numpy as np
-from ..data import Cases, Catalog, InputError, nearest
+from ..data import Cases, Catalog
+from ..errors import InputError, nearest
 
 # %% ../../nbs/31_reweight.ipynb #343a432e
 @dataclass

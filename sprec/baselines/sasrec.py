@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
-from ..data import Cases, Catalog, InputError, Recs, nearest
+from ..data import Cases, Catalog, Recs
+from ..errors import InputError, nearest
 from ..decode import excluder
 from ..files import beside
 from ..metrics import ndcg

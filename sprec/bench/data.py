@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 from .frame import fresh, largest_difference, must_agree, row, versus
-from ..data import InputError, draw
+from ..data import draw
+from ..errors import InputError
 from ..sources import load_data
 
 # %% ../../nbs/46a_bench_data.ipynb #edd601c1

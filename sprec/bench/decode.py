@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from .frame import largest_difference, versus
-from ..data import InputError
+from ..errors import InputError
 from ..decode import tree_beams, tree_scores
 from ..tree import separate_logps
 from ..trie import build_trie, trie_blocks

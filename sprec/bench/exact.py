@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from .frame import clock, largest_difference, ratio_of, row, versus
 from .decode import random_lm, random_prompts, random_titles
-from ..data import Cases, InputError, Recs
+from ..data import Cases, Recs
+from ..errors import InputError
 from ..decode import LMRecommender, read_prompts, tree_beams, tree_scores
 from ..exact import ExactRecommender, tree_best
 from ..files import write_text

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from ..data import InputError, nearest
+from ..errors import InputError, nearest
 from ..report import Chart, read_rows, write_rows
 
 # %% ../../nbs/46_speed.ipynb #824f41c8

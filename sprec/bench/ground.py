@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from .frame import timed, versus
-from ..data import Catalog, InputError
+from ..data import Catalog
+from ..errors import InputError
 from ..ground import Grounder, Neighbours, NgramEncoder
 from ..toy import make_titles
 

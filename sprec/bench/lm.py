@@ -12,7 +12,7 @@ from .decode import BOS, EOS, PAD, dict_trie, generate_beams, random_prompts, ra
 from .round import bench_round
 from .sft import limit_row, sft_row
 from .tree import dpo_row, lora_lm, numbered_words, random_rows, share_row
-from ..data import InputError
+from ..errors import InputError
 from ..decode import tree_beams
 from ..models import merged_lora
 from ..trie import build_trie

@@ -9,7 +9,8 @@ __all__ = ['paper_loops', 'other_loops', 'loops', 'made_up', 'bench_metrics']
 import math
 import numpy as np
 from .frame import largest_difference, versus
-from ..data import Cases, Catalog, InputError
+from ..data import Cases, Catalog
+from ..errors import InputError
 from ..metrics import evaluate
 
 # %% ../../nbs/46d_bench_metrics.ipynb #e71734cb

@@ -20,7 +20,8 @@ from .decode import EOS, PAD, callback, dict_trie, random_lm
 from .ground import all_ranks
 from .metrics import paper_loops
 from .tree import no_notices, shared_settings
-from ..data import Cases, Catalog, InputError
+from ..data import Cases, Catalog
+from ..errors import InputError
 from ..decode import LMRecommender
 from ..ground import NgramEncoder
 from ..metrics import evaluate

@@ -11,7 +11,7 @@ from trl import SFTConfig, SFTTrainer
 from .frame import row, versus
 from .decode import PAD, random_lm
 from .tree import in_turns, numbered_words, products, random_rows, shared_settings, step_flops, timed_stage
-from ..data import InputError
+from ..errors import InputError
 from ..sft import CompletionTrainer, SFTCollator, sft_rows
 from ..tree import token_logps
 

@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 from trl import DPOConfig, DPOTrainer
 from .frame import clock, must_agree, ratio_of, row, versus
 from .decode import BOS, EOS, PAD, QUOTE, random_lm, random_prompts
-from ..data import InputError, nearest
+from ..errors import InputError, nearest
 from ..losses import dpo
 from ..models import add_lora
 from ..preference import TreePreferenceTrainer, pref_rows, reference_logps

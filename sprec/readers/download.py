@@ -26,7 +26,7 @@ import requests
 import urllib3
 from filelock import FileLock, Timeout
 from tqdm import tqdm
-from ..data import InputError, nearest
+from ..errors import InputError, nearest
 from ..files import publish, sha256 as _sha256, unwritable
 
 # %% ../../nbs/10d_download.ipynb #e67bab4a

@@ -12,7 +12,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
-from ..data import InputError, Catalog, Cases, Split, draw, keep_categories, membership, select_categories
+from ..data import Catalog, Cases, Split, draw, keep_categories, membership, select_categories
+from ..errors import InputError
 from .records import steam_categories
 from .tables import decode, file_hashes, letters, names_in, tidy
 

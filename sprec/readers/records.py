@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
-from ..data import InputError
+from ..errors import InputError
 from .tables import Log, decode, file_hashes, seconds, tidy
 
 # %% ../../nbs/10b_records.ipynb #0711d3ce

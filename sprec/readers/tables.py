@@ -24,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-from ..data import InputError
+from ..errors import InputError
 
 # %% ../../nbs/10a_tables.ipynb #5d005bce
 _WINDOWS = {k: bytes([k]).decode('cp1252') for k in range(128, 160) if k not in (0x81, 0x8d, 0x8f, 0x90, 0x9d)} # what cp1252 has where latin-1 has control characters
