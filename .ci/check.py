@@ -113,7 +113,7 @@ def page_flaws(path, src):
         drawn = any('image/png' in o.get('data', {}) for o in c.get('outputs', []))
         if drawn and '#| fig-alt:' not in text(c): yield f"cell {c.get('id')} shows a figure without alternative text; begin it with `#| fig-alt: ...`"
         links = re.findall(r'\]\(([\w./-]+\.(?:ipynb|jsonl|csv|md))(?:#[^)]*)?\)', text(c)) if c['cell_type'] == 'markdown' else []
-        yield from (f"cell {c.get('id')} points to {l}, which is not there" for l in links if not (path.parent/l).exists())
+        yield from (f"cell {c.get('id')} points to {l}, which is not there" for l in links if not any((d/l).exists() for d in (path.parent, (root/path.relative_to(src)).parent)))
     seen = [c for c in nb['cells'] if text(c).strip() and not text(c).startswith('#| hide')]
     if seen and seen[-1]['cell_type'] == 'code':
         lines = [l for l in text(seen[-1]).splitlines() if l.strip() and not l.startswith(('#', ' ', ')'))]
