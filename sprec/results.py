@@ -21,7 +21,8 @@ import pandas as pd
 from . import report
 from .errors import InputError
 from .files import write_text
-from .report import MARKERS, Chart, Markup, arrow, color, html_report, drawn, escaped, in_order, label, panels, read_rows, save_figures, summary
+from .recipes import color, in_order, label, marker
+from .report import Chart, Markup, arrow, html_report, drawn, escaped, panels, read_rows, save_figures, summary
 from .uncertainty import seed_interval, t_quantile
 
 # %% ../nbs/41a_results.ipynb #ef34bb30
@@ -613,7 +614,7 @@ def change_figure(
             if not path: continue
             r, mean, low, high = np.array(path).T
             aside = .4*(i - (len(names) - 1)/2)/len(names)                                              # next to each other, not on top
-            ax.plot(r + aside, mean, color=color(n), marker=MARKERS.get(n, '.'), ms=4, lw=1.3, label=drawn(label(n)))
+            ax.plot(r + aside, mean, color=color(n), marker=marker(n), ms=4, lw=1.3, label=drawn(label(n)))
             ax.errorbar(r + aside, mean, yerr=np.nan_to_num([mean - low, high - mean]), fmt='none', ecolor=color(n), elinewidth=.9, capsize=1.5)
         ax.set(title=f'{m} {arrow(m)}', xlabel='round', xticks=sorted(set(d['round'][d.method.isin(names)]))); ax.locator_params(axis='y', nbins=5)
         ax.set_ylim(max(means.min() - near, ax.get_ylim()[0]), min(means.max() + near, ax.get_ylim()[1]))
@@ -650,7 +651,7 @@ def _setting_figure(rows, by, metrics, last) -> Chart:
     for ax, m in zip(axes, metrics):
         for _, own in a.groupby('seed'): ax.plot(own[by], own[m], color=color('sprec'), alpha=.35, lw=1, marker='.', ms=3)
         mean = a.groupby(by)[m].mean()
-        ax.plot(mean.index, mean, color=color('sprec'), lw=2.2, marker=MARKERS['sprec'], ms=5)
+        ax.plot(mean.index, mean, color=color('sprec'), lw=2.2, marker=marker('sprec'), ms=5)
         if by == 'n_negatives': ax.set_xscale('log', base=2); ax.xaxis.set_major_formatter(lambda x, _: f'{x:g}')
         ax.set(title=f'{m} {arrow(m)}', xlabel=VARIED[by][0], xticks=sorted(set(a[by]))); ax.locator_params(axis='y', nbins=5)
     n = a.seed.nunique()

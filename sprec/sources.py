@@ -218,7 +218,7 @@ def _known(reader): # the settings that go with a format, by whatever name its f
 
 def _one_file(path): # the same for a file: a table, or one of several that belong together
     if tables.is_text_or_parquet(path): return path.name, 'table', path, {}
-    found = tables.detect(path.parent, path.name) or records.detect(path.parent)
+    found = tables.detect(path.parent, path.name) or records.detect_records(path.parent)
     if found and any(path.name == p.name for v in found[1].values() for p in (v if isinstance(v, list) else [v])): return path.name, *found, _known(found[0])
     raise InputError(f"{path.name} is neither a table (.csv, .tsv, .txt, .parquet) nor a file of MovieLens, RecBole, Steam, Goodreads or Amazon with the others that belong to it beside it")
 
@@ -228,7 +228,7 @@ def _locate(name_or_path, root, download, say): # (name for the manifest, reader
     if name in SOURCES:
         return name, SOURCES[name]['reader'], _need(name, data_root() if root is None else Path(root), download, say), SOURCES[name]['settings']
     if name and path.is_dir():
-        reader, files = tables.detect(path) or records.detect(path) or _rows_in(path)
+        reader, files = tables.detect(path) or records.detect_records(path) or _rows_in(path)
         return path.resolve().name, reader, files, _known(reader)
     if path.is_file(): return _one_file(path)
     if len(path.parts) > 1 or path.suffix:
