@@ -26,9 +26,8 @@ def pages(base=root):
 
 def rows_of(path):
     "The result rows of a file; none where there is no file."
-    import json
-    path = Path(path)
-    return [json.loads(l) for l in path.read_text(encoding='utf-8').splitlines()] if path.is_file() else []
+    from sprec.files import read_lines
+    return read_lines(path)
 
 def keep_rows(path, rows, command, key=()):
     """Result rows with the command, commit, versions and hardware that made them, for the page of trust.

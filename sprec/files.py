@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['REASONS', 'SUMS', 'unwritable', 'sync', 'remove', 'publish', 'partial', 'beside', 'write_bytes', 'write_text',
-           'write_json', 'read_json', 'sha256', 'seal', 'flaw', 'write_array', 'read_array', 'check_place']
+           'write_json', 'read_json', 'sha256', 'seal', 'flaw', 'write_array', 'read_array', 'check_place',
+           'read_lines']
 
 # %% ../nbs/09_files.ipynb #c34eecce
 import errno
@@ -193,3 +194,11 @@ def check_place(
     if not there.is_dir(): raise InputError(f"{there} is a file; give a folder for the run" if there == out else f"{out} cannot be made, since {there} is a file; choose another folder")
     if not os.access(there, os.W_OK | os.X_OK): raise InputError(f"{out} cannot be written: {there} is read-only for this user; choose another folder")
     return out
+
+# %% ../nbs/09_files.ipynb #09a00002
+def read_lines(
+    path,         # a file of JSON lines, there or not
+) -> list:        # dicts, in the file's order; none where there is no file
+    "The records of a JSON lines file."
+    path = Path(path)
+    return [json.loads(l) for l in path.read_text(encoding='utf-8').splitlines()] if path.is_file() else []

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PARTS', 'TRIES', 'ALPHAS', 'CLASSICS', 'SEEN', 'AXES', 'DIRECTION', 'chosen', 'subtractions', 'guided', 'rules_of',
            'rerankings', 'classics', 'scores_of', 'without_history', 'niche_and_mainstream', 'seen_by', 'against',
-           'rows_of', 'decoded', 'without_text', 'toy_methods', 'deep_lists', 'read_lines', 'as_scores', 'measure_toy',
+           'rows_of', 'decoded', 'without_text', 'toy_methods', 'deep_lists', 'as_scores', 'measure_toy',
            'mean_over_worlds', 'dominators', 'surely']
 
 # %% ../nbs/42a_fronts.ipynb #19baae3b
@@ -25,7 +25,7 @@ from .decode import LMRecommender, tree_scores
 from .errors import InputError
 from .exact import ExactRecommender
 from .exposure import mainstream_groups, people, user_gap
-from .files import write_text
+from .files import read_lines, write_text
 from .grid import pick
 from .metrics import evaluate, or_ratio, target_gains
 from .models import merged_lora
@@ -255,10 +255,6 @@ def deep_lists(
                          proven=float(best.proven.all(1).mean())))
         write_text(path, ''.join(json.dumps(r) + '\n' for r in rows))
     return as_scores(rows, part, len(rec.catalog))
-
-def read_lines(path) -> list: # dicts; none where there is no file
-    "The lines of a JSON lines file."
-    return [json.loads(l) for l in path.read_text(encoding='utf-8').splitlines()] if path.exists() else []
 
 def as_scores(rows, part:str, n_items:int) -> np.ndarray: # float64 [N, I]; -inf where a title is not among the best
     "Kept lists of one part as a table of scores."

@@ -9,6 +9,7 @@ __all__ = ['LAMS', 'relevance', 'rule_name', 'rerank', 'category_similarity', 't
 # %% ../nbs/35_rerank.ipynb #ec81b892
 from dataclasses import dataclass
 import numpy as np
+from .adjust import within_one_error
 from .data import Cases, Catalog, Recs
 from .errors import InputError, nearest
 from .metrics import tail_items, target_gains
@@ -246,10 +247,8 @@ def tune_lam(
     lams = [float(x) for x in lams]
     if len(cases) < 2 or not lams: raise InputError("choosing lam takes at least two cases and one lam")
     gain = {x: target_gains(rerank(recs, cases, catalog, rule, x, k, how).items, cases.target, k)[1] for x in lams}
-    best = max(lams, key=lambda x: (round(gain[x].mean(), 12), -x))
-    less = {x: gain[best] - gain[x] for x in lams}
-    free = [x for x in lams if less[x].mean() <= less[x].std(ddof=1)/np.sqrt(len(cases)) + 1e-12]
-    return dict(ndcg=best, free=max(free))
+    best, free = within_one_error(gain)
+    return dict(ndcg=best, free=free)
 
 @dataclass(eq=False)
 class Reranked:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TOLD_COLUMNS', 'EXACT_SHAPES', 'found', 'first_words', 'searched', 'told_of', 'search_rows', 'as_row', 'as_recs',
-           'kept_lists', 'model_of', 'search_run', 'told_by', 'apart', 'exact_row', 'price_row', 'beams_price',
-           'reading_price', 'run_rows', 'unwrapped_name', 'bench_exact']
+           'model_of', 'search_run', 'told_by', 'apart', 'exact_row', 'price_row', 'beams_price', 'reading_price',
+           'run_rows', 'unwrapped_name', 'bench_exact']
 
 # %% ../../nbs/46h_bench_exact.ipynb #5604561d
 import json
@@ -18,7 +18,7 @@ from ..data import Cases, Recs
 from ..errors import InputError
 from ..decode import LMRecommender, read_prompts, tree_beams, tree_scores
 from ..exact import ExactRecommender, tree_best
-from ..files import write_text
+from ..files import read_lines, write_text
 from ..metrics import evaluate
 from ..trie import build_trie, trie_blocks
 from ..uncertainty import compare
@@ -97,10 +97,6 @@ def as_recs(row) -> Recs:
     proven = np.array(row['proven'], bool) if 'proven' in row else None
     return Recs(np.array(row['items']), np.array(row['scores'], np.float32), decoder=row['decoder'], proven=proven)
 
-def kept_lists(path) -> list: # rows
-    "The lists of a file; none where there is no file."
-    return [json.loads(l) for l in Path(path).read_text(encoding='utf-8').splitlines()] if Path(path).exists() else []
-
 def model_of(run, method='sft', round=None) -> tuple: # (LMRecommender, Split, method, round)
     "The model of a run after a round of a method; 'pretrained' as it was before."
     from sprec.data import load_split
@@ -129,7 +125,7 @@ def search_run(
     "Ask the model of a run by several searches and keep the lists."
     from sprec.runs import provenance, read_config
     rec, split, method, at = model_of(run, method, round)
-    some, config, rows = split.test[np.arange(min(cases, len(split.test)))], read_config(Path(run)), kept_lists(path)
+    some, config, rows = split.test[np.arange(min(cases, len(split.test)))], read_config(Path(run)), read_lines(path)
     about = {c: config[c] for c in ('data', 'seed')} | dict(model=Path(config['model']).name, method=method, round=at, budget=budget, cases=len(some))
     known = {r['search'] for r in rows if about.items() <= r.items()}
     for name, lists, cost in searched(rec, some, widths, budget, k, renormalized, known):
