@@ -115,6 +115,13 @@ def catalogue(show:bool):
         for line in in_columns(rows): say(f'  {line}')
     raise typer.Exit()
 
+# %% ../nbs/90_cli.ipynb #90a00007
+def _at_once(recipes, preset, model, changes): # refusals that need no model
+    from sprec.recipes import RECIPES
+    from sprec.settings import as_changes, refuse_recipes, settle
+    settle(preset, 'tiny' if model == 'tiny' else 'other', changes)
+    refuse_recipes(list(RECIPES) if list(recipes) == ['all'] else recipes, as_changes(changes))
+
 # %% ../nbs/90_cli.ipynb #63928d3a
 @app.command('run', epilog='Example: sprec run sprec dpo-rn --data ml-latest-small --model tiny --out runs/ml --set rounds=3')
 def run_(
@@ -131,6 +138,7 @@ def run_(
     show:bool=typer.Option(False, '--list', callback=catalogue, is_eager=True, help='print all recipes, data, presets and settings'),
 ):
     "Train recipes on one data set and measure every round; with --grid on several, with several seeds."
+    _at_once(recipes, preset, model, changes)
     quiet()
     from sprec import report
     from sprec.runs import folder_name

@@ -29,8 +29,9 @@ from .inputs import get_data, get_model, refuse_other_lora
 from .measure import asked, measure
 from .recipes import RECIPES, SASREC
 from .runs import Run, claim, found_from, keep_data, once, only_here, provenance, read_config, stage, steps_of
-from .selfplay import check, keep_json, kept_json, put_back, seed_for, selfplay, sound
-from .settings import Settings, as_changes, plays_of, settings_of_run, settle
+from .play import check
+from .selfplay import keep_json, kept_json, put_back, seed_for, selfplay, sound
+from .settings import Settings, as_changes, plays_of, refuse_recipes, settings_of_run, settle
 from .sft import sft, sft_rows, writing
 from .sources import manifest_table
 from .toy import Oracle
@@ -86,15 +87,6 @@ def guide(out:Path, split:Split, seed:int=0) -> tuple:
     best = max(both, key=lambda n: both[n][1]['ndcg'])
     return best, both[best][0]
 
-# %% ../nbs/40_experiment.ipynb #40000006
-def _refuse_recipes(names, changes): # unknown ones, and settings that contradict what a recipe is
-    for n in names:
-        if n not in RECIPES: raise InputError(f"there is no recipe {n!r}, only {', '.join(RECIPES)}{nearest(n, RECIPES)}")
-        for k, v in changes.items():
-            own = RECIPES[n].play.get(k, v)
-            if own != v and k != 'rounds':
-                raise InputError(f"{n} is defined by {k}={own!r}, which {k}={v!r} contradicts; leave {k} out, or start from the recipe sprec")
-
 # %% ../nbs/40_experiment.ipynb #40000007
 def _refuse_data(names, plays, split, data): # too few titles or cases, no categories where a recipe needs them
     if len(split.catalog) < 5: raise InputError(f"five titles are recommended for each case, but the catalogue of {data} has only {len(split.catalog)}")
@@ -116,7 +108,7 @@ def prepare(
     "Everything that can be refused, before anything is written."
     if seed < 0: raise InputError(f"seed is {seed}; it must be 0 or more")
     changes = as_changes(changes)
-    _refuse_recipes(names, changes)
+    refuse_recipes(names, changes)
     refuse_other_lora(model, changes)
     settings = settle(preset, model, changes)
     plays, tuned = plays_of(names, settings, preset, changes)

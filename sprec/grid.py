@@ -26,7 +26,8 @@ from .runs import claim, folder_name, found_from, only_here, provenance, read_co
 from .settings import SETTING_TYPES, as_changes, settle
 from .metrics import evaluate, target_gains
 from .recipes import RECIPES
-from .selfplay import Play, check, keep_json, kept_json, put_back, selfplay
+from .play import Play, check
+from .selfplay import keep_json, kept_json, put_back, selfplay
 
 # %% ../nbs/40a_grid.ipynb #69e6f26a
 def seeds_of(

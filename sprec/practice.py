@@ -29,7 +29,8 @@ from .preference import pref_rows, prefer
 from .prompts import Template
 from .recipes import RECIPES
 from .report import append_row, read_rows
-from .selfplay import Play, selfplay
+from .play import Play
+from .selfplay import selfplay
 from .sft import sft, sft_rows
 from .theory import dpo_optimum, total_variation
 from .toy import toy_world

@@ -27,7 +27,8 @@ from .errors import InputError
 from .files import beside, check_place, flaw, partial, publish, remove, seal, sha256, write_text
 from .measure import asked, measure
 from .models import save_lm
-from .selfplay import FITTING, keep_json, kept_json, put_back
+from .play import FITTING
+from .selfplay import keep_json, kept_json, put_back
 from .settings import Settings
 from .sft import writing
 from .sources import unpack_pairs

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['SETTING_TYPES', 'KIND_WORDS', 'Settings', 'convert', 'as_changes', 'settle', 'settings_of_run', 'play_settings',
-           'plays_of']
+           'plays_of', 'refuse_recipes']
 
 # %% ../nbs/37_settings.ipynb #37000003
 from dataclasses import dataclass, fields, replace
 from .checked import checked, setting
 from .errors import InputError, nearest
 from .recipes import PRESETS, RECIPES, TINY, TUNED
-from .selfplay import Play
+from .play import Play
 
 # %% ../nbs/37_settings.ipynb #cf030d87
 @dataclass(frozen=True)
@@ -136,3 +136,16 @@ def plays_of(names, settings:Settings, preset:str, changes=None) -> tuple: # (na
         tuned = {n: {k: v for k, v in values.items() if k not in given} for n, values in TUNED[preset].items()}
     own = {n: replace(settings, **(RECIPES[n].play | tuned.get(n, {}))) for n in names}
     return {n: play_settings(p) for n, p in own.items()}, tuned
+
+# %% ../nbs/37_settings.ipynb #40000006
+def refuse_recipes(
+    names,         # of recipes
+    changes:dict,  # settings that the user gave
+):
+    "Refuse recipes that do not exist, and settings that contradict what a recipe is."
+    for n in names:
+        if n not in RECIPES: raise InputError(f"there is no recipe {n!r}, only {', '.join(RECIPES)}{nearest(n, RECIPES)}")
+        for k, v in changes.items():
+            own = RECIPES[n].play.get(k, v)
+            if own != v and k != 'rounds':
+                raise InputError(f"{n} is defined by {k}={own!r}, which {k}={v!r} contradicts; leave {k} out, or start from the recipe sprec")

@@ -27,7 +27,8 @@ from ..ground import NgramEncoder
 from ..metrics import evaluate
 from ..models import tiny_tokenizer
 from ..prompts import Template
-from ..selfplay import Play, seed_for, selfplay_round
+from ..play import Play
+from ..selfplay import seed_for, selfplay_round
 
 # %% ../../nbs/46g_bench_round.ipynb #dda0b256
 def made_round(
