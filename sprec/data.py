@@ -20,6 +20,32 @@ import pyarrow.parquet as pq
 from .errors import InputError, nearest
 from .files import beside, flaw, read_json, seal, write_json
 
+# %% ../nbs/10_data.ipynb #2466d213
+def _check_titles(titles): # raise unless titles are unique names that a file can hold
+    try: '\n'.join(titles).encode()
+    except UnicodeEncodeError as e:
+        half = e.object[max(0, e.start-20):e.start+1]
+        raise InputError(f"a title holds half a character ({half!r}), which no file can hold; "
+                         "`tidy` mends it") from None
+    if any(not t.strip() for t in titles):
+        raise InputError("the catalogue has an empty title; give it a name or drop the item")
+    if len(set(titles)) == len(titles): return
+    twice = next(t for t, m in Counter(titles).items() if m > 1)
+    raise InputError(f"the title {twice!r} occurs more than once; "
+                     "make titles unique (`unique_titles` appends the item's id)")
+
+# %% ../nbs/10_data.ipynb #13aeec15
+# raise unless the columns of a catalogue of n titles fit together
+def _check_shapes(n, categories, membership, counts):
+    g = len(categories)
+    if not n: raise InputError("the catalogue is empty: no titles were found")
+    if membership.shape != (n, g):
+        raise InputError(f"membership has shape {membership.shape}, expected ({n}, {g}): one row a title, "
+                         "one column a category")
+    if counts.shape != (n,): raise InputError(f"counts has shape {counts.shape}, expected ({n},)")
+    if len(set(categories)) < g:
+        raise InputError(f"a category is named twice in {', '.join(map(repr, categories))}")
+
 # %% ../nbs/10_data.ipynb #a1d30095
 @dataclass(frozen=True)
 class Catalog:
@@ -31,26 +57,23 @@ class Catalog:
 
     def __post_init__(self):
         n, g = len(self.titles), len(self.categories)
-        object.__setattr__(self, 'titles', tuple(self.titles))
-        object.__setattr__(self, 'categories', tuple(self.categories))
-        object.__setattr__(self, 'membership', np.zeros((n, g), bool) if self.membership is None else np.asarray(self.membership, bool))
-        object.__setattr__(self, 'counts', np.zeros(n, np.int64) if self.counts is None else np.asarray(self.counts, np.int64))
-        if not n: raise InputError("the catalogue is empty: no titles were found")
-        if self.membership.shape != (n, g): raise InputError(f"membership has shape {self.membership.shape}, expected ({n}, {g}): one row a title, one column a category")
-        if self.counts.shape != (n,): raise InputError(f"counts has shape {self.counts.shape}, expected ({n},)")
-        if len(set(self.categories)) < g: raise InputError(f"a category is named twice in {', '.join(map(repr, self.categories))}")
-        try: '\n'.join(self.titles).encode()
-        except UnicodeEncodeError as e: raise InputError(f"a title holds half a character ({e.object[max(0, e.start-20):e.start+1]!r}), which no file can hold; `tidy` mends it") from None
-        if any(not t.strip() for t in self.titles): raise InputError("the catalogue has an empty title; give it a name or drop the item")
-        if len(set(self.titles)) < n:
-            twice = next(t for t, m in Counter(self.titles).items() if m > 1)
-            raise InputError(f"the title {twice!r} occurs more than once; make titles unique (`unique_titles` appends the item's id)")
-        object.__setattr__(self, '_row', {t: i for i, t in enumerate(self.titles)})
+        titles, categories = tuple(self.titles), tuple(self.categories)
+        membership = np.zeros((n, g), bool) if self.membership is None else np.asarray(self.membership, bool)
+        counts = np.zeros(n, np.int64) if self.counts is None else np.asarray(self.counts, np.int64)
+        _check_shapes(n, categories, membership, counts)
+        _check_titles(titles)
+        row = {t: i for i, t in enumerate(titles)}
+        mine = dict(titles=titles, categories=categories, membership=membership, counts=counts, _row=row)
+        for k, v in mine.items(): object.__setattr__(self, k, v)
 
     def __len__(self): return len(self.titles)
-    def __repr__(self): return f"Catalog({len(self):,} titles, {len(self.categories)} categories, {self.counts.sum():,} training targets)"
+    def __repr__(self):
+        targets = self.counts.sum()
+        return f"Catalog({len(self):,} titles, {len(self.categories)} categories, {targets:,} training targets)"
 
-    def find(self, title:str) -> int:
+    def find(self,
+        title:str, # as in `titles`, letter by letter
+    ) -> int:      # its row
         "The item with this title; a title that is not there is answered with the nearest ones."
         if title in self._row: return self._row[title]
         raise InputError(f"{title!r} is not in the catalogue of {len(self):,} titles{nearest(title, self.titles)}")
@@ -70,20 +93,26 @@ def unique_titles(
     if len(set(titles)) == len(titles): return list(titles), 0
     seen, out, changed = set(), [], 0
     for t, i in zip(titles, ids):
-        if t in seen: t, changed = f'{t} [{i}]', changed + 1
+        if t in seen:
+            t = f'{t} [{i}]'
+            changed += 1
         while t in seen: t += '*'                      # a title that already reads like that
-        seen.add(t); out.append(t)
+        seen.add(t)
+        out.append(t)
     return out, changed
 
 # %% ../nbs/10_data.ipynb #e17a1001
 def _items32(a, what): # item numbers as int32; nothing that would become another number on the way
     a = np.asarray(a)
     if not a.size: return a.astype(np.int32)
-    if a.dtype.kind not in 'iuf': raise InputError(f"{what} holds {a.dtype} values; items are whole numbers, -1 where there is none")
-    if a.dtype.kind == 'f' and not (np.isfinite(a).all() and (a == np.floor(a)).all()):
-        raise InputError(f"{what} holds {a[~(np.isfinite(a) & (a == np.floor(a)))].flat[0]}, which is no item number; items are whole numbers, -1 where there is none")
+    rule = 'items are whole numbers, -1 where there is none'
+    if a.dtype.kind not in 'iuf': raise InputError(f"{what} holds {a.dtype} values; {rule}")
+    if a.dtype.kind == 'f':
+        whole = np.isfinite(a) & (a == np.floor(a))
+        if not whole.all(): raise InputError(f"{what} holds {a[~whole].flat[0]}, which is no item number; {rule}")
     if a.dtype != np.int32 and (a.max() >= 2**31 or a.min() < -2**31):
-        raise InputError(f"{what} holds {a.max() if a.max() >= 2**31 else a.min()}, which is no item number; -1 stands where there is none")
+        far = a.max() if a.max() >= 2**31 else a.min()
+        raise InputError(f"{what} holds {far}, which is no item number; -1 stands where there is none")
     return a.astype(np.int32, copy=False)
 
 # %% ../nbs/10_data.ipynb #2ba4087b
@@ -98,7 +127,8 @@ class Cases:
     def __post_init__(self):
         self.history, self.target = _items32(self.history, 'history'), _items32(self.target, 'target')
         n = len(self.target)
-        if self.history.ndim != 2 or len(self.history) != n: raise InputError(f"history has shape {self.history.shape}, expected ({n}, H): one row a target")
+        if self.history.ndim != 2 or len(self.history) != n:
+            raise InputError(f"history has shape {self.history.shape}, expected ({n}, H): one row a target")
         self.user = np.full(n, -1, np.int64) if self.user is None else np.asarray(self.user, np.int64)
         self.time = np.full(n, -1, np.int64) if self.time is None else np.asarray(self.time, np.int64)
 
@@ -111,15 +141,21 @@ class Cases:
         "int64 [N]: how many past items each case has."
         return (self.history >= 0).sum(1)
 
-    def check(self, n_items:int):
+    def check(self,
+        n_items:int, # of the catalogue
+    ):
         "Raise unless every case has a history and every item is in a catalogue of `n_items`."
-        if (self.history[:,1:] < 0)[self.history[:,:-1] >= 0].any(): raise InputError("a history has a hole: -1 may stand only on the left, before the oldest item")
-        if len(self) and self.lengths.min() == 0: raise InputError(f"case {int(self.lengths.argmin())} has an empty history; a case needs at least one past item")
+        if (self.history[:,1:] < 0)[self.history[:,:-1] >= 0].any():
+            raise InputError("a history has a hole: -1 may stand only on the left, before the oldest item")
+        if len(self) and self.lengths.min() == 0:
+            raise InputError(f"case {int(self.lengths.argmin())} has an empty history; "
+                             "a case needs at least one past item")
         top = max(self.history.max(initial=-1), self.target.max(initial=-1))
         if top >= n_items: raise InputError(f"item {top} is outside the catalogue of {n_items} items")
         if len(self) and self.target.min() < 0: raise InputError(f"case {int(self.target.argmin())} has no target")
         return self
 
+# %% ../nbs/10_data.ipynb #359341b7
 @dataclass
 class Recs:
     "What a recommender answers: k items a case, best first."
@@ -138,12 +174,20 @@ class Recs:
 # %% ../nbs/10_data.ipynb #89173c83
 class Popularity:
     "Recommends the most frequent training targets to everyone."
-    def __init__(self, catalog:Catalog): self.catalog = catalog
-    def recommend(self, cases:Cases, k:int=5) -> Recs:
+    def __init__(self,
+        catalog:Catalog, # with the counts of training targets
+    ): self.catalog = catalog
+
+    def recommend(self,
+        cases:Cases, # only their number matters
+        k:int=5,     # items a case
+    ) -> Recs:
         "The same `k` most popular items for each case; ties go to the lower item number."
-        if not 1 <= k <= len(self.catalog): raise InputError(f"k is {k}, but the catalogue has {len(self.catalog)} items; choose k from 1 to {len(self.catalog)}")
+        n = len(self.catalog)
+        if not 1 <= k <= n: raise InputError(f"k is {k}, but the catalogue has {n} items; choose k from 1 to {n}")
         top = np.argsort(-self.catalog.counts, kind='stable')[:k]
-        return Recs(np.tile(top, (len(cases), 1)), np.tile(self.catalog.counts[top].astype(np.float32), (len(cases), 1)), decoder='popularity')
+        counts = self.catalog.counts[top].astype(np.float32)
+        return Recs(np.tile(top, (len(cases), 1)), np.tile(counts, (len(cases), 1)), decoder='popularity')
 
 # %% ../nbs/10_data.ipynb #36982266
 def ordered(
@@ -155,60 +199,89 @@ def ordered(
     bits = [(int(a.max()) - l).bit_length() for a, l in zip(columns, low)]
     if sum(bits) > 63: return np.lexsort(columns[::-1])
     key = columns[0] - np.int64(low[0])
-    for a, l, b in zip(columns[1:], low[1:], bits[1:]): key <<= b; key |= a - l
+    for a, l, b in zip(columns[1:], low[1:], bits[1:]):
+        key <<= b
+        key |= a - l
     return np.argsort(key)
 
 # %% ../nbs/10_data.ipynb #ca0b19ef
+def _not_whole(a, name): # bool [n]: which values of a column are no whole number; a time may be a fraction
+    if a.dtype.kind != 'f': return np.full(len(a), a.dtype.kind not in 'iu')
+    if name == 'time': return ~np.isfinite(a)
+    return ~(np.abs(a) < 2**63) | (a != np.floor(a))
+
 def _as_ints(**columns): # the columns as int64 arrays of one length; a fraction is refused
     out = [np.asarray(a) for a in columns.values()]
     sizes = ', '.join(f'{k} {len(a)}' for k, a in zip(columns, out))
     if len({len(a) for a in out}) > 1: raise InputError(f"the columns of a log must be equally long, got {sizes}")
     for k, a in zip(columns, out):
-        odd = ~np.isfinite(a) if a.dtype.kind == 'f' and k == 'time' else ~(np.abs(a) < 2**63) | (a != np.floor(a)) if a.dtype.kind == 'f' else np.full(len(a), a.dtype.kind not in 'iu')
-        if odd.any(): raise InputError(f"{k} holds what is not a whole number (dtype {a.dtype}, such as {a[odd][0]!r}); number users and items from 0, give times in seconds, and leave out rows without a time")
-    return [a if k == 'time' and a.dtype.kind == 'f' else a.astype(np.int64, copy=False) for k, a in zip(columns, out)]
+        odd = _not_whole(a, k)
+        if odd.any():
+            raise InputError(f"{k} holds what is not a whole number (dtype {a.dtype}, such as {a[odd][0]!r}); "
+                             "number users and items from 0, give times in seconds, and leave out rows without a time")
+    fraction = [k == 'time' and a.dtype.kind == 'f' for k, a in zip(columns, out)]
+    return [a if f else a.astype(np.int64, copy=False) for a, f in zip(out, fraction)]
 
-def _clock(time): # (int64 seconds, int64 in the same order): numbers that are not whole are ordered by their exact value
+# %% ../nbs/10_data.ipynb #6f1d65ac
+# (int64 seconds, int64 in the same order): numbers that are not whole are ordered by their exact value
+def _clock(time):
     if time.dtype.kind != 'f': return time, time
-    if len(time) and np.abs(time).max() >= 2.**62: raise InputError(f"time holds {time[np.abs(time).argmax()]!r}, which is no time in seconds")
+    if len(time) and np.abs(time).max() >= 2.**62:
+        raise InputError(f"time holds {time[np.abs(time).argmax()]!r}, which is no time in seconds")
     whole = np.floor(time)
     seconds = whole.astype(np.int64)
-    return seconds, seconds if (whole == time).all() else np.unique(time, return_inverse=True)[1].astype(np.int64)
+    if (whole == time).all(): return seconds, seconds
+    return seconds, np.unique(time, return_inverse=True)[1].astype(np.int64)
+
+# %% ../nbs/10_data.ipynb #7e0bb976
+def _starts(*columns): # bool [n]: which rows differ from the one before in one of the columns; the first does
+    if not len(columns[0]): return np.zeros(0, bool)
+    new = columns[0][1:] != columns[0][:-1]
+    for c in columns[1:]: new |= c[1:] != c[:-1]
+    return np.r_[True, new]
 
 # %% ../nbs/10_data.ipynb #d3c79b3f
 def settle_repeats(
-    user, item, time,  # [n]: the log; times may be fractions
+    user,              # int [n]: who
+    item,              # int [n]: took what
+    time,              # [n]: when; may be fractions
     keep:str='all',    # all, first or last: which entries of one user with one item stay
 ) -> np.ndarray:       # bool [n]
     "Which entries stay when a user took an item more than once."
     if keep == 'all': return np.ones(len(user), bool)
-    if keep not in ('first', 'last'): raise InputError(f"repeats is {keep!r}; choose all, first or last{nearest(keep, ('all', 'first', 'last'))}")
+    if keep not in ('first', 'last'):
+        raise InputError(f"repeats is {keep!r}; choose all, first or last{nearest(keep, ('all', 'first', 'last'))}")
     user, item, time = _as_ints(user=user, item=item, time=time)
     order = ordered(user, item, _clock(time)[1], np.arange(len(user)))
-    u, i = user[order], item[order]
-    new = np.r_[True, (u[1:] != u[:-1]) | (i[1:] != i[:-1])] if len(order) else np.zeros(0, bool)
+    new = _starts(user[order], item[order])
+    stays = new if keep == 'first' else np.r_[new[1:], True][:len(new)]
     out = np.zeros(len(order), bool)
-    out[order[new if keep == 'first' else np.r_[new[1:], True][:len(new)]]] = True
+    out[order[stays]] = True
     return out
 
+# %% ../nbs/10_data.ipynb #099045b6
+def _entries(a, keep): # int64 [n]: how many of the entries that are kept have the same user, or item, as each
+    return np.bincount(a[keep], minlength=a.max(initial=0)+1)[a]
+
 def core(
-    user, item,      # int [n]: the log
+    user,            # int [n]: who
+    item,            # int [n]: took what
     min_user:int=0,  # entries that every user must have
     min_item:int=0,  # entries that every item must have
 ) -> np.ndarray:     # bool [n]: the largest part of the log where both hold
     "The k-core: drop the entries of rare users and items until none is rare."
     keep = np.ones(len(user), bool)
     if max(min_user, min_item) < 2: return keep
-    (user, item), least = (np.unique(a, return_inverse=True)[1] for a in (user, item)), (min_user, min_item)
+    user, item = (np.unique(a, return_inverse=True)[1] for a in (user, item))
     while True:
-        rare = np.zeros(len(keep), bool)
-        for a, n in zip((user, item), least): rare |= np.bincount(a[keep], minlength=a.max(initial=0)+1)[a] < n
+        rare = (_entries(user, keep) < min_user) | (_entries(item, keep) < min_item)
         if not (rare & keep).any(): return keep
         keep &= ~rare
 
-# %% ../nbs/10_data.ipynb #e17a1002
+# %% ../nbs/10_data.ipynb #496c10d7
 TIES = ('hash', 'file', 'item') # what orders entries of one user with equal time
 
+# %% ../nbs/10_data.ipynb #007fa094
 def _scramble(x): # uint64: every bit of the result depends on every bit of x (the finaliser of splitmix64)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -220,10 +293,12 @@ def _shuffled(user, item, seed): # uint64 [n]: a number for each user and item t
     for a in (user, item): x = _scramble(x + a.astype(np.int64).view(np.uint64) * step + step)
     return x
 
-def _break_ties(order, user, item, time, ties, seed): # (order, how many neighbours have one time); order is by user and time
-    if ties not in TIES: raise InputError(f"ties is {ties!r}; choose {', '.join(TIES[:-1])} or {TIES[-1]}{nearest(ties, TIES)}")
-    u, t = user[order], time[order]
-    same = np.r_[False, (u[1:] == u[:-1]) & (t[1:] == t[:-1])] if len(order) else np.zeros(0, bool)
+# %% ../nbs/10_data.ipynb #e17a1002
+# (order, how many neighbours have one time); order is by user and time
+def _break_ties(order, user, item, time, ties, seed):
+    if ties not in TIES:
+        raise InputError(f"ties is {ties!r}; choose {', '.join(TIES[:-1])} or {TIES[-1]}{nearest(ties, TIES)}")
+    same = ~_starts(user[order], time[order])
     tied = np.flatnonzero(same | np.r_[same[1:], False][:len(same)])        # places in a run of equal times
     if ties == 'item' or not len(tied): return order, int(same.sum())
     rows, run = order[tied], np.cumsum(~same)[tied]
@@ -231,6 +306,15 @@ def _break_ties(order, user, item, time, ties, seed): # (order, how many neighbo
     order = order.copy()
     order[tied] = rows[np.lexsort((by, run))]
     return order, int(same.sum())
+
+# %% ../nbs/10_data.ipynb #bc47703e
+def _shortest(history, min_history, seed): # the shortest history, of settings that can be used
+    if history < 1: raise InputError(f"history is {history}; a case needs room for at least one past item")
+    if min_history is None: min_history = history
+    if not 1 <= min_history <= history:
+        raise InputError(f"min_history is {min_history}; choose it from 1 to history={history}")
+    if seed < 0: raise InputError(f"seed is {seed}; choose it from 0")
+    return min_history
 
 # %% ../nbs/10_data.ipynb #c8c620ac
 class Windows:
@@ -246,30 +330,36 @@ class Windows:
         seed:int=0,        # of the hash
     ):
         user, item, time = _as_ints(user=user, item=item, time=time)
-        if history < 1: raise InputError(f"history is {history}; a case needs room for at least one past item")
-        min_history = history if min_history is None else min_history
-        if not 1 <= min_history <= history: raise InputError(f"min_history is {min_history}; choose it from 1 to history={history}")
-        if seed < 0: raise InputError(f"seed is {seed}; choose it from 0")
+        min_history = _shortest(history, min_history, seed)
         time, exact = _clock(time)
         order, self.tied = _break_ties(ordered(user, exact, item), user, item, exact, ties, seed)
-        self.user, self.item, self.time, self.exact = user[order], _items32(item[order], 'item'), time[order], exact[order]
-        first = np.r_[True, self.user[1:] != self.user[:-1]] if len(order) else np.zeros(0, bool)
-        start = np.flatnonzero(first)                          # where each user begins
+        self.user, self.item = user[order], _items32(item[order], 'item')
+        self.time, self.exact = time[order], exact[order]
+        start = np.flatnonzero(_starts(self.user))             # where each user begins
         length = np.diff(np.r_[start, len(order)])
         short = length < min_length
         self.n_users, self.n_short, self.rows_short = len(start), int(short.sum()), int(length[short].sum())
-        self.rank = (np.arange(len(order)) - np.repeat(start, length)).astype(np.int32)  # an entry's place in its user's sequence
+        # an entry's place in its user's sequence
+        self.rank = (np.arange(len(order)) - np.repeat(start, length)).astype(np.int32)
         self.history, keep = history, np.repeat(~short, length)
         self.ends = np.flatnonzero((self.rank >= min_history) & keep) # positions of targets
 
     def __len__(self): return len(self.ends)
 
-    def cases(self, idx=slice(None)) -> Cases:
+    def cases(self,
+        idx=slice(None), # numbers of windows, from 0
+    ) -> Cases:
         "The windows numbered `idx` as Cases."
         end = self.ends[idx]
         back = np.arange(self.history, 0, -1)
         hist = np.where(back <= self.rank[end][:,None], self.item[np.maximum(end[:,None] - back, 0)], -1)
         return Cases(hist, self.item[end], self.user[end], self.time[end])
+
+# %% ../nbs/10_data.ipynb #ad301393
+def _cuts(n, ratios): # where to cut n things in three
+    if len(ratios) != 3 or min(ratios) < 0 or not sum(ratios):
+        raise InputError(f"ratios is {ratios}; give three shares for train, valid and test such as (8, 1, 1)")
+    return np.floor(np.cumsum(ratios)/sum(ratios)*n + 1e-9).astype(int)[:2]
 
 # %% ../nbs/10_data.ipynb #1018171d
 def chronological(
@@ -280,12 +370,22 @@ def chronological(
     order = np.argsort(np.asarray(time), kind='stable')
     return tuple(np.split(order, _cuts(len(order), ratios)))
 
-def _cuts(n, ratios): # where to cut n things in three
-    if len(ratios) != 3 or min(ratios) < 0 or not sum(ratios): raise InputError(f"ratios is {ratios}; give three shares for train, valid and test such as (8, 1, 1)")
-    return np.floor(np.cumsum(ratios)/sum(ratios)*n + 1e-9).astype(int)[:2]
+# %% ../nbs/10_data.ipynb #0c093b63
+def _by_user(user, ratios, seed): # int8 [N]: 0, 1 or 2 for train, valid or test; whole users are dealt out
+    who = np.unique(user)
+    part = np.zeros(len(who), np.int8)
+    dealt = np.random.default_rng(seed).permutation(len(who))
+    for k, some in enumerate(np.split(dealt, _cuts(len(who), ratios))): part[some] = k
+    return part[np.searchsorted(who, user)]
 
+def _by_last(user): # int64 [N]: 2 for a user's last case, 1 for the one before, 0 for the others; user is sorted
+    size = np.unique(user, return_counts=True)[1]
+    from_end = np.repeat(np.cumsum(size), size) - 1 - np.arange(len(user)) # 0 for a user's last window
+    return np.array([2, 1, 0])[np.minimum(from_end, 2)]
+
+# %% ../nbs/10_data.ipynb #c034045c
 def split_windows(
-    w:Windows,
+    w:Windows,        # of one log
     by:str='time',    # time, user or last
     ratios=(8,1,1),   # train : valid : test; of users with by='user', not used with by='last'
     seed:int=0,       # deals out users with by='user'
@@ -293,26 +393,22 @@ def split_windows(
     "Deal windows out to train, valid and test."
     user, time = w.user[w.ends], w.exact[w.ends]
     if by == 'time': return chronological(time, ratios)
-    if by == 'user':
-        who = np.unique(user)
-        part = np.zeros(len(who), np.int8)
-        for k, some in enumerate(np.split(np.random.default_rng(seed).permutation(len(who)), _cuts(len(who), ratios))): part[some] = k
-        part = part[np.searchsorted(who, user)]
-    elif by == 'last':
-        size = np.unique(user, return_counts=True)[1]
-        from_end = np.repeat(np.cumsum(size), size) - 1 - np.arange(len(user)) # 0 for a user's last window
-        part = np.array([2, 1, 0])[np.minimum(from_end, 2)]
+    if by == 'user': part = _by_user(user, ratios, seed)
+    elif by == 'last': part = _by_last(user)
     else: raise InputError(f"split_by is {by!r}; choose time, user or last{nearest(by, ('time', 'user', 'last'))}")
     order = np.argsort(time, kind='stable')
     return tuple(order[part[order] == k] for k in range(3))
 
+# %% ../nbs/10_data.ipynb #ae4c287c
 def draw(
     idx,          # case numbers to draw from, in order of time
     n,            # how many; None or more than there are: all of them
     seed:int,     # the same seed draws the same cases on every machine
 ) -> np.ndarray:  # n case numbers, still in order of time
     "Draw `n` cases without replacement."
-    if (n is not None and n < 1) or seed < 0: raise InputError(f"cannot draw n={n} cases with seed={seed}; n must be at least 1 (None for all) and the seed at least 0")
+    if (n is not None and n < 1) or seed < 0:
+        raise InputError(f"cannot draw n={n} cases with seed={seed}; "
+                         "n must be at least 1 (None for all) and the seed at least 0")
     if n is None or n >= len(idx): return np.asarray(idx)
     return np.asarray(idx)[np.sort(np.random.default_rng(seed).choice(len(idx), n, replace=False))]
 
@@ -325,8 +421,9 @@ def membership(
     flat = [c for cs in lists for c in cs]
     tidy = {c: c.strip() for c in set(flat)}
     names = sorted(set(tidy.values()) - {'', *no_category})
-    at, out = {n: g for g, n in enumerate(names)}, np.zeros((len(lists), len(names) + 1), bool)   # the last column takes what is no category
+    at = {n: g for g, n in enumerate(names)}
     column = {c: at.get(n, len(names)) for c, n in tidy.items()}
+    out = np.zeros((len(lists), len(names) + 1), bool)          # the last column takes what is no category
     out[np.repeat(np.arange(len(lists)), [len(cs) for cs in lists]), [column[c] for c in flat]] = True
     return tuple(names), out[:, :-1]
 
@@ -337,94 +434,136 @@ def select_categories(
     n:int=10,         # how many of the most popular to look at
     exclude=(),       # names never kept: parents of others, or placeholders
 ) -> Catalog:         # the same items with the chosen categories, most popular first
-    "Take the `n` most popular categories of the training part, then leave out the excluded ones (in this order, as the paper does)."
+    """Take the `n` most popular categories of the training part, then leave out the excluded ones
+    (in this order, as the paper does)."""
     items = np.r_[train.history[train.history >= 0], train.target]
     weight = np.bincount(items, minlength=len(catalog)) @ catalog.membership
-    order = [g for g in np.argsort(-weight, kind='stable')[:n] if weight[g] > 0 and catalog.categories[g] not in exclude]
-    return replace(catalog, categories=tuple(catalog.categories[g] for g in order), membership=catalog.membership[:, order])
+    top = np.argsort(-weight, kind='stable')[:n]
+    order = [g for g in top if weight[g] > 0 and catalog.categories[g] not in exclude]
+    names = tuple(catalog.categories[g] for g in order)
+    return replace(catalog, categories=names, membership=catalog.membership[:, order])
 
+# %% ../nbs/10_data.ipynb #2f2a1771
 def keep_categories(
-    catalog:Catalog,
+    catalog:Catalog, # with all its categories
     names,           # the categories to keep, in this order
 ) -> Catalog:
     "Your own list of categories instead of the most popular ones."
     gone = [c for c in names if c not in catalog.categories]
     if gone: raise InputError(f"no title has the category {gone[0]!r}{nearest(gone[0], catalog.categories)}")
-    return replace(catalog, categories=tuple(names), membership=catalog.membership[:, [catalog.categories.index(c) for c in names]])
+    order = [catalog.categories.index(c) for c in names]
+    return replace(catalog, categories=tuple(names), membership=catalog.membership[:, order])
+
+# %% ../nbs/10_data.ipynb #d5869e71
+def _check_parts(train, valid, test, catalog): # raise unless the three parts have cases over the catalogue
+    for name, part in dict(train=train, valid=valid, test=test).items():
+        if not len(part): raise InputError(f"the {name} part has no cases; the log is too short for this split")
+        part.check(len(catalog))
+    if len({p.history.shape[1] for p in (train, valid, test)}) > 1:
+        raise InputError("train, valid and test have histories of different width; "
+                         "pad them with -1 on the left to one width")
+
+# %% ../nbs/10_data.ipynb #6b8242ae
+def _facts(train, valid, test, catalog): # lines of the manifest that can be counted in the split
+    seen = np.union1d(train.target, train.history[train.history >= 0])
+    unseen = float((~np.isin(test.target, seen)).mean())
+    without = int((~catalog.membership.any(1)).sum())
+    return dict(items=len(catalog), train=len(train), valid=len(valid), test=len(test),
+                categories=list(catalog.categories), no_category=without, test_targets_unseen=round(unseen, 4))
+
+# %% ../nbs/10_data.ipynb #590bd50d
+def _plain(x): # numpy's numbers as Python's, for json
+    if isinstance(x, (np.generic, np.ndarray)): return x.tolist()
+    raise TypeError(f"{x!r} is neither text, number, list nor dict")
 
 # %% ../nbs/10_data.ipynb #3073b592
 @dataclass
 class Split:
     "Train, validation and test cases over one catalogue, with the record of how they were made."
-    train:Cases
-    valid:Cases
-    test:Cases
-    catalog:Catalog
-    manifest:dict = field(default_factory=dict)
+    train:Cases            # what a model learns from
+    valid:Cases            # what settings are chosen by
+    test:Cases             # what the result is measured on
+    catalog:Catalog        # of all three; counts are made from `train` where there are none
+    manifest:dict = field(default_factory=dict) # where the cases come from and what was dropped
     domain:str = 'item'    # what the titles are: movie, book, game, CD
 
     def __post_init__(self):
-        for name in ('train', 'valid', 'test'):
-            part = getattr(self, name)
-            if not len(part): raise InputError(f"the {name} part has no cases; the log is too short for this split")
-            part.check(len(self.catalog))
-        if len({p.history.shape[1] for p in (self.train, self.valid, self.test)}) > 1: raise InputError("train, valid and test have histories of different width; pad them with -1 on the left to one width")
+        _check_parts(self.train, self.valid, self.test, self.catalog)
         if not self.catalog.counts.any():
-            self.catalog = replace(self.catalog, counts=np.bincount(self.train.target, minlength=len(self.catalog)))
-        seen = np.union1d(self.train.target, self.train.history[self.train.history >= 0])
-        self.manifest = json.loads(json.dumps(self.manifest, default=_plain)) | dict(
-            items=len(self.catalog), train=len(self.train), valid=len(self.valid), test=len(self.test), categories=list(self.catalog.categories),
-            no_category=int((~self.catalog.membership.any(1)).sum()), test_targets_unseen=round(float((~np.isin(self.test.target, seen)).mean()), 4))
+            counts = np.bincount(self.train.target, minlength=len(self.catalog))
+            self.catalog = replace(self.catalog, counts=counts)
+        facts = _facts(self.train, self.valid, self.test, self.catalog)
+        self.manifest = json.loads(json.dumps(self.manifest, default=_plain)) | facts
         self.manifest['fingerprint'] = self.fingerprint
 
     @property
     def fingerprint(self) -> str:
         "A short hash of every array and title."
         h = hashlib.sha256(json.dumps([self.catalog.titles, self.catalog.categories], ensure_ascii=False).encode())
-        for a in (self.catalog.membership, *(x for p in (self.train, self.valid, self.test) for x in (p.history, p.target))): h.update(np.ascontiguousarray(a).tobytes())
+        arrays = [self.catalog.membership]
+        for part in (self.train, self.valid, self.test): arrays += [part.history, part.target]
+        for a in arrays: h.update(np.ascontiguousarray(a).tobytes())
         return h.hexdigest()[:16]
 
-    def __repr__(self): return f"Split({len(self.train):,} train, {len(self.valid):,} valid, {len(self.test):,} test; {self.catalog})"
-
-def _plain(x): # numpy's numbers as Python's, for json
-    if isinstance(x, (np.generic, np.ndarray)): return x.tolist()
-    raise TypeError(f"{x!r} is neither text, number, list nor dict")
+    def __repr__(self):
+        return f"Split({len(self.train):,} train, {len(self.valid):,} valid, {len(self.test):,} test; {self.catalog})"
 
 # %% ../nbs/10_data.ipynb #a3d98cdb
 def filter_log(
-    user, item, time,  # [n]: the log; times may be fractions
+    user,              # int [n]: who
+    item,              # int [n]: took what
+    time,              # [n]: when; may be fractions
     repeats:str='all', # all, first or last: see `settle_repeats`
-    min_user:int=0,    # see `core`
-    min_item:int=0,
+    min_user:int=0,    # entries that every user must have: see `core`
+    min_item:int=0,    # entries that every item must have
 ) -> tuple:            # (the three columns of what is left, a list of {filter, before, after})
     "Apply the filters that act on the whole log, and record each."
     log, done = list(_as_ints(user=user, item=item, time=time)), []
     def keep(what, mask):
         done.append(dict(filter=what, before=len(mask), after=int(mask.sum())))
-        if len(mask) and not mask.any(): raise InputError(f"the filter '{what}' leaves none of the {len(mask):,} entries; loosen it")
+        if len(mask) and not mask.any():
+            raise InputError(f"the filter '{what}' leaves none of the {len(mask):,} entries; loosen it")
         log[:] = [a[mask] for a in log]
     if repeats != 'all': keep(f'{repeats} of repeated user and item', settle_repeats(*log, repeats))
-    if max(min_user, min_item) > 1: keep(f'users with {min_user} and items with {min_item} entries', core(*log[:2], min_user, min_item))
+    if max(min_user, min_item) > 1:
+        keep(f'users with {min_user} and items with {min_item} entries', core(*log[:2], min_user, min_item))
     return *log, done
 
+# %% ../nbs/10_data.ipynb #37e046e4
 def _taken(catalog, item): # the catalogue without the items that nobody took, and the items renumbered
     kept = np.unique(item)
     titles = [catalog.titles[i] for i in kept]
     return Catalog(titles, catalog.categories, catalog.membership[kept]), np.searchsorted(kept, item)
 
+# %% ../nbs/10_data.ipynb #0a1e6c9e
 def _one_second(w): # a sentence where the clock is suspicious, or ''
     if len(w.time) < 2 or w.time.min() < w.time.max(): return ''
-    ordered_by = 'they all are equal, so nothing is known of the order' if (w.exact == w.exact[0]).all() else 'they are used as they are, fractions and all'
-    return f"all {len(w.time):,} times fall into one second: {ordered_by}; should they be in another unit, or is it the wrong column?"
+    if (w.exact == w.exact[0]).all(): ordered_by = 'they all are equal, so nothing is known of the order'
+    else: ordered_by = 'they are used as they are, fractions and all'
+    return (f"all {len(w.time):,} times fall into one second: {ordered_by}; should they be in another unit, "
+            "or is it the wrong column?")
 
 def _no_case(w, min_history, min_length, user): # why a log gives no case
     longest = int(np.unique(user, return_counts=True)[1].max()) if len(user) else 0
-    return InputError(f"no case can be made: the longest of {w.n_users} users has {longest} entries, and a case needs "
-                      f"{w.history + 1 if min_history is None else min_history + 1} (and at least {min_length} entries a user)")
+    needs = w.history + 1 if min_history is None else min_history + 1
+    return InputError(f"no case can be made: the longest of {w.n_users} users has {longest} entries, "
+                      f"and a case needs {needs} (and at least {min_length} entries a user)")
+
+# %% ../nbs/10_data.ipynb #279788b0
+def _of_windows(w, parts): # what a manifest says of the windows and how they were dealt out
+    return dict(interactions=len(w.user), users=w.n_users, users_too_short=w.n_short, windows=len(w),
+                windows_by_part=[len(i) for i in parts], time_range=[int(w.time.min()), int(w.time.max())])
+
+# the catalogue with the most popular categories, or one's own list
+def _chosen(catalog, train, n, categories, exclude):
+    if categories is None: return select_categories(catalog, train, n, exclude)
+    return keep_categories(catalog, [c for c in categories if c not in exclude])
 
 # %% ../nbs/10_data.ipynb #2f2b1820
 def make_split(
-    user, item, time,         # the log: whole numbers [n]; times may be fractions
+    user,                     # int [n]: who; whole numbers
+    item,                     # int [n]: took what; its row in the catalogue
+    time,                     # [n]: when, in seconds; may be fractions
     catalog:Catalog,          # with all its categories
     source:str='',            # where the log came from, for the manifest
     history:int=10,           # longest history
@@ -434,12 +573,12 @@ def make_split(
     split_by:str='time',      # time, user or last: see `split_windows`
     ties:str='hash',          # what orders a user's entries with equal time: hash, file or item
     repeats:str='all',        # all, first or last: see `settle_repeats`
-    min_user:int=0,           # entries that every user must have, and every item: see `core`
-    min_item:int=0,
+    min_user:int=0,           # entries that every user must have: see `core`
+    min_item:int=0,           # entries that every item must have
     taken_only:bool=False,    # leave items that nobody took out of the catalogue
     n_train:int=4096,         # cases to draw from each part; None for all
-    n_valid:int=512,
-    n_test:int=1000,
+    n_valid:int=512,          # the same for validation
+    n_test:int=1000,          # and for the test
     n_categories:int=10,      # most popular categories to choose from
     categories=None,          # your own list of categories instead
     exclude=(),               # categories never kept
@@ -450,62 +589,90 @@ def make_split(
 ) -> Split:
     "The paper's protocol (section 5.1.1): windows, chronological 8:1:1, samples by seed, popular categories."
     user, item, time, done = filter_log(user, item, time, repeats, min_user, min_item)
-    if len(item) and (item.min() < 0 or item.max() >= len(catalog)): raise InputError(f"item {int(item.max())} is outside the catalogue of {len(catalog)} items")
+    if len(item) and (item.min() < 0 or item.max() >= len(catalog)):
+        raise InputError(f"item {int(item.max())} is outside the catalogue of {len(catalog)} items")
     if taken_only and len(item): catalog, item = _taken(catalog, item)
     w = Windows(user, item, time, history, min_history, min_length, ties, seed)
     if not len(w): raise _no_case(w, min_history, min_length, user)
-    done.append(dict(filter=f'users with fewer than {min_length} entries', before=len(w.user), after=len(w.user) - w.rows_short))
+    long_enough = len(w.user) - w.rows_short
+    done.append(dict(filter=f'users with fewer than {min_length} entries', before=len(w.user), after=long_enough))
     parts = split_windows(w, split_by, ratios, seed)
     train, valid, test = (w.cases(draw(i, n, seed)) for i, n in zip(parts, (n_train, n_valid, n_test)))
-    manifest = dict(source=source, interactions=len(w.user), users=w.n_users, users_too_short=w.n_short, windows=len(w),
-        windows_by_part=[len(i) for i in parts], time_range=[int(w.time.min()), int(w.time.max())], filters=[*filters, *done],
-        split_by=split_by, repeats=repeats, ties=ties, neighbours_at_one_time=w.tied, seed=seed, history=history, **notes)
-    if told := _one_second(w): manifest['remarks'] = [*manifest.get('remarks', []), told]
-    if categories is None: catalog = select_categories(catalog, train, n_categories, exclude)
-    else: catalog = keep_categories(catalog, [c for c in categories if c not in exclude])
+    manifest = dict(source=source, **_of_windows(w, parts), filters=[*filters, *done],
+                    split_by=split_by, repeats=repeats, ties=ties, neighbours_at_one_time=w.tied,
+                    seed=seed, history=history, **notes)
+    told = _one_second(w)
+    if told: manifest['remarks'] = [*manifest.get('remarks', []), told]
+    catalog = _chosen(catalog, train, n_categories, categories, exclude)
     return Split(train, valid, test, catalog, manifest, domain)
 
-# %% ../nbs/10_data.ipynb #e8c3f2cb
+# %% ../nbs/10_data.ipynb #2c35c0b3
 def _to_table(cases): # Cases as an arrow table
-    size = cases.lengths
-    past = pa.ListArray.from_arrays(pa.array(np.r_[0, np.cumsum(size)], pa.int32()), pa.array(cases.history[cases.history >= 0]))
+    ends = np.r_[0, np.cumsum(cases.lengths)]
+    past = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(cases.history[cases.history >= 0]))
     return pa.table(dict(history=past, target=cases.target, user=cases.user, time=cases.time))
 
-def _to_cases(table, width): # and back
-    past = table['history'].combine_chunks()
+# %% ../nbs/10_data.ipynb #6279ee24
+def _right_aligned(past, width): # int32 [N, width]: lists of items against the right edge, -1 pads
     size = past.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
-    if not (isinstance(width, int) and size.max(initial=0) <= width <= 2**20): raise ValueError(f"histories of {width} items")
+    if not (isinstance(width, int) and size.max(initial=0) <= width <= 2**20):
+        raise ValueError(f"histories of {width} items")
     out, first = np.full((len(size), width), -1, np.int32), np.cumsum(size) - size
-    out[np.arange(len(size)).repeat(size), np.arange(size.sum()) - (first + size - width).repeat(size)] = past.flatten().to_numpy(zero_copy_only=False)
-    return Cases(out, *(table[k].to_numpy() for k in ('target', 'user', 'time')))
+    row = np.arange(len(size)).repeat(size)
+    column = np.arange(size.sum()) - (first + size - width).repeat(size)
+    out[row, column] = past.flatten().to_numpy(zero_copy_only=False)
+    return out
 
+def _to_cases(table, width): # Cases from an arrow table
+    history = _right_aligned(table['history'].combine_chunks(), width)
+    return Cases(history, *(table[k].to_numpy() for k in ('target', 'user', 'time')))
+
+# %% ../nbs/10_data.ipynb #02efcd73
+def _catalog_table(catalog): # a Catalog as an arrow table
+    names = [[catalog.categories[g] for g in np.flatnonzero(row)] for row in catalog.membership]
+    titles, categories = pa.array(catalog.titles, pa.string()), pa.array(names, pa.list_(pa.string()))
+    return pa.table(dict(title=titles, categories=categories, count=catalog.counts))
+
+def _to_catalog(table, categories): # a Catalog from an arrow table
+    items = table.to_pydict()
+    own = list(map(set, items['categories']))
+    member = np.zeros((len(own), len(categories)), bool)
+    for g, c in enumerate(categories): member[:, g] = [c in names for names in own]
+    return Catalog(items['title'], categories, member, items['count'])
+
+# %% ../nbs/10_data.ipynb #e8c3f2cb
 def save_split(
-    split:Split,
+    split:Split,  # what to write
     folder,       # created; a split that is there already is replaced
 ) -> Path:
     "Write a split as parquet and json, with checksums, whole or not at all."
     folder = Path(folder)
-    if folder.exists() and not (folder/'split.json').is_file(): raise InputError(f"{folder.name} is there already and holds no split; choose another folder")
-    names = [[c for c, m in zip(split.catalog.categories, row) if m] for row in split.catalog.membership]
-    items = dict(title=pa.array(split.catalog.titles, pa.string()), categories=pa.array(names, pa.list_(pa.string())), count=split.catalog.counts)
+    if folder.exists() and not (folder/'split.json').is_file():
+        raise InputError(f"{folder.name} is there already and holds no split; choose another folder")
+    items = _catalog_table(split.catalog)
+    about = dict(format='sprec split 1', domain=split.domain, history=split.train.history.shape[1],
+                 categories=split.catalog.categories, manifest=split.manifest)
+    parts = dict(train=split.train, valid=split.valid, test=split.test)
     with beside(folder) as part:
         part.mkdir()
-        for name in ('train', 'valid', 'test'): pq.write_table(_to_table(getattr(split, name)), part/f'{name}.parquet')
-        pq.write_table(pa.table(items), part/'catalog.parquet')
-        write_json(part/'split.json', dict(format='sprec split 1', domain=split.domain, history=split.train.history.shape[1], categories=split.catalog.categories, manifest=split.manifest))
+        for name, cases in parts.items(): pq.write_table(_to_table(cases), part/f'{name}.parquet')
+        pq.write_table(items, part/'catalog.parquet')
+        write_json(part/'split.json', about)
         seal(part)
     return folder
 
-# %% ../nbs/10_data.ipynb #4154bcf6
-_FILES = ('split.json', 'train.parquet', 'valid.parquet', 'test.parquet', 'catalog.parquet')
-
+# %% ../nbs/10_data.ipynb #e4dcf7a3
 def _read_split(folder): # a Split from a folder, not yet compared with its fingerprint
     about = read_json(folder/'split.json')
-    parts = [_to_cases(pq.read_table(folder/f'{part}.parquet'), about['history']) for part in ('train', 'valid', 'test')]
-    items = pq.read_table(folder/'catalog.parquet').to_pydict()
-    member = [[c in own for c in about['categories']] for own in map(set, items['categories'])]
-    catalog = Catalog(items['title'], about['categories'], np.reshape(member, (len(member), len(about['categories']))), items['count'])
+    tables = [pq.read_table(folder/f'{part}.parquet') for part in ('train', 'valid', 'test')]
+    parts = [_to_cases(table, about['history']) for table in tables]
+    catalog = _to_catalog(pq.read_table(folder/'catalog.parquet'), about['categories'])
     return Split(*parts, catalog, about['manifest'], about['domain']), about['manifest'].get('fingerprint')
+
+# %% ../nbs/10_data.ipynb #4154bcf6
+_FILES = ('split.json', 'train.parquet', 'valid.parquet', 'test.parquet', 'catalog.parquet')
+# what a file that is no split raises
+_DAMAGE = ValueError, KeyError, TypeError, AttributeError, OSError, pa.ArrowException
 
 def load_split(
     folder,     # written by `save_split`
@@ -514,9 +681,12 @@ def load_split(
     folder = Path(folder)
     gone = [f for f in _FILES if not (folder/f).is_file()]
     if gone: raise InputError(f"{folder.name} is no saved split: {gone[0]} is not there")
-    if bad := flaw(folder, _FILES): raise InputError(f"{folder.name} cannot be used: {bad}; save the split again")
+    bad = flaw(folder, _FILES)
+    if bad: raise InputError(f"{folder.name} cannot be used: {bad}; save the split again")
     try: split, known = _read_split(folder)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, pa.ArrowException) as e:      # written before there were checksums
-        raise InputError(f"{folder.name} is damaged ({str(e).splitlines()[0] if str(e) else type(e).__name__}); save the split again") from None
-    if split.fingerprint != known: raise InputError(f"{folder.name} was changed after it was saved (its fingerprint was {known}, now it is {split.fingerprint}); save the split again")
-    return split
+    except _DAMAGE as e:                                               # written before there were checksums
+        why = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise InputError(f"{folder.name} is damaged ({why}); save the split again") from None
+    if split.fingerprint == known: return split
+    raise InputError(f"{folder.name} was changed after it was saved (its fingerprint was {known}, "
+                     f"now it is {split.fingerprint}); save the split again")

@@ -14,6 +14,15 @@ import pandas as pd
 from .data import Cases, Catalog
 from .errors import InputError
 
+# %% ../nbs/25a_the_head.ipynb #25a0000a
+def _beginnings(tokens): # tuples: each title up to the first place at which titles differ
+    start, longest = 0, max(map(len, tokens), default=0)
+    while start < longest:
+        first = [tuple(t[:start + 1]) for t in tokens]
+        if Counter(first).most_common(1)[0][1] < .9*len(tokens): return first
+        start += 1
+    return [tuple(t) for t in tokens]
+
 # %% ../nbs/25a_the_head.ipynb #25a00006
 def title_features(
     catalog:Catalog,   # I titles
@@ -23,9 +32,7 @@ def title_features(
     "What can be known of each title without asking a model."
     if len(tokens) != len(catalog): raise InputError(f"there are {len(tokens)} lists of tokens for {len(catalog)} titles; give one a title")
     if not all(len(t) for t in tokens): raise InputError("a title has no tokens, so it has no first one")
-    start = 0
-    while len({tuple(t[:start + 1]) for t in tokens}) == 1 < len(tokens) and start < max(map(len, tokens)): start += 1    # a quote mark before all titles says nothing
-    first = [tuple(t[:start + 1]) for t in tokens]
+    first = _beginnings(tokens)
     crowd = Counter(first)
     times = lambda items: np.bincount(items[items >= 0], minlength=len(catalog))
     return pd.DataFrame(dict(length=[float(len(t)) for t in tokens],

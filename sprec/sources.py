@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NO_CATEGORY', 'EXCLUDE', 'SOURCES', 'READERS', 'whence', 'data_root', 'missing_files', 'usable', 'name_items',
-           'split_log', 'settings_of', 'load_data', 'fewer', 'pack_pairs', 'unpack_pairs', 'read_settings',
+           'split_log', 'settings_of', 'fewer', 'load_data', 'pack_pairs', 'unpack_pairs', 'read_settings',
            'head_share', 'manifest_table']
 
 # %% ../nbs/11_sources.ipynb #971e4b63
@@ -27,56 +27,84 @@ NO_CATEGORY = {
     'movielens': ('(no genres listed)', 'unknown'),
 }
 EXCLUDE = {
-    'movielens': ('Children', "Children's", 'IMAX'), # the official release has the ten most popular without Children; IMAX is a kind of projector
-    'steam': ('FPS', 'First-Person', 'Online Co-Op'), # nearly all lie inside Shooter, Shooter and Co-op; the first is the paper's own example
+    # the official release has the ten most popular without Children; IMAX is a kind of projector
+    'movielens': ('Children', "Children's", 'IMAX'),
+    # nearly all lie inside Shooter, Shooter and Co-op; the first is the paper's own example
+    'steam': ('FPS', 'First-Person', 'Online Co-Op'),
     'goodreads': (),                                  # ten names side by side
     'amazon-cds': ('CDs & Vinyl', 'Digital Music',    # the roots of the tree,
-                   'Classic Rock', 'Album-Oriented Rock (AOR)', 'Soul'), # and branches of Rock (the paper's own example) and of R&B
+                   # branches of Rock (the paper's own example) and of R&B
+                   'Classic Rock', 'Album-Oriented Rock (AOR)', 'Soul'),
 }
 
-# %% ../nbs/11_sources.ipynb #437e02c2
+# %% ../nbs/11_sources.ipynb #72e09529
 def _movielens(folder, ratings='ratings.csv', movies='movies.csv', **table3): # an entry for a MovieLens release
-    return dict(reader='movielens', files=dict(ratings=f'{folder}/{ratings}', movies=f'{folder}/{movies}'), table3=table3,
-                settings=dict(domain='movie', no_category=NO_CATEGORY['movielens'], exclude=EXCLUDE['movielens']))
+    return dict(reader='movielens',
+                files=dict(ratings=f'{folder}/{ratings}', movies=f'{folder}/{movies}'),
+                settings=dict(domain='movie', no_category=NO_CATEGORY['movielens'], exclude=EXCLUDE['movielens']),
+                table3=table3)
 
 def _amazon(folder, reviews, meta, **table3): # an entry for a category of Amazon's reviews
-    return dict(reader='amazon', files=dict(reviews=f'{folder}/{reviews}', meta=f'{folder}/{meta}'), table3=table3,
-                settings=dict(domain='CD', exclude=EXCLUDE['amazon-cds'], taken_only=True))
+    return dict(reader='amazon',
+                files=dict(reviews=f'{folder}/{reviews}', meta=f'{folder}/{meta}'),
+                settings=dict(domain='CD', exclude=EXCLUDE['amazon-cds'], taken_only=True),
+                table3=table3)
 
-def _paper(name, domain, genres=True, **table3): # an entry for the paper's rows, their titles, and genres: of the official release, or Steam's tags
+# %% ../nbs/11_sources.ipynb #437e02c2
+_PAGES = {
+    'sprec-paper/eval-official': 'https://github.com/RegionCh/SPRec, whose folder eval becomes eval-official',
+    'steam': 'https://cseweb.ucsd.edu/~jmcauley/datasets.html#steam_data',
+    'sprec-paper': 'https://github.com/flora0110/CHES_DPO, '
+                   'which publishes the rows in its folders sampled_data and eval',
+}
+
+# an entry for the paper's rows; genres of the official release, or Steam's tags
+def _paper(name, domain, genres=True, **table3):
     files = {part: f'sprec-paper/sampled_data/{name}_{part}.json' for part in ('train', 'valid', 'test')}
-    files |= dict(titles=f'sprec-paper/eval/{name}/id2name.json')
-    official = 'sprec-paper/eval-official'
-    if genres: files |= dict(genres=f'{official}/{name}/name2genre.json', selected=f'{official}/{name}/genre_dict.json')
-    else: files |= dict(games='steam/steam_games.json.gz')
-    pages = {official: 'https://github.com/RegionCh/SPRec, whose folder eval becomes eval-official', 'steam': 'https://cseweb.ucsd.edu/~jmcauley/datasets.html#steam_data',
-             'sprec-paper': 'https://github.com/flora0110/CHES_DPO, which publishes the rows in its folders sampled_data and eval'}
-    return dict(reader='instructions', files=files, settings=dict(domain=domain) | ({} if genres else dict(exclude=EXCLUDE['steam'])), table3=table3,
-                pages={k: v for k, v in pages.items() if any(f.startswith(k) for f in files.values())})
+    files['titles'] = f'sprec-paper/eval/{name}/id2name.json'
+    settings = dict(domain=domain)
+    if genres:
+        files['genres'] = f'sprec-paper/eval-official/{name}/name2genre.json'
+        files['selected'] = f'sprec-paper/eval-official/{name}/genre_dict.json'
+    else:
+        files['games'] = 'steam/steam_games.json.gz'
+        settings['exclude'] = EXCLUDE['steam']
+    pages = {k: page for k, page in _PAGES.items() if any(f.startswith(k) for f in files.values())}
+    return dict(reader='instructions', files=files, settings=settings, table3=table3, pages=pages)
 
 # %% ../nbs/11_sources.ipynb #bfa7bfb1
-_films, _books = dict(items=10_682, interactions=10_000_054, sequences=9_301_274), dict(items=4_058, interactions=160_398, sequences=6_031)
+_films = dict(items=10_682, interactions=10_000_054, sequences=9_301_274) # the paper's Table 3
+_books = dict(items=4_058, interactions=160_398, sequences=6_031)
+_games = dict(items=32_094, interactions=178_961, sequences=29_876)
+_cds = dict(items=13_078, interactions=185_855, sequences=21_347)
 SOURCES = {
     'ml-latest-small': _movielens('ml-latest-small'),
     'ml-100k': _movielens('ml-100k', 'u.data', 'u.item'),
     'ml-1m': _movielens('ml-1m', 'ratings.dat', 'movies.dat'),
     'ml-10m': _movielens('ml-10M100K', 'ratings.dat', 'movies.dat', **_films),
     'ml-20m': _movielens('ml-20m'), 'ml-25m': _movielens('ml-25m'), 'ml-32m': _movielens('ml-32m'),
-    'steam': dict(reader='steam', files=dict(reviews='steam/steam_reviews.json.gz', games='steam/steam_games.json.gz'),
-        settings=dict(domain='game', repeats='first', same_title='merge', exclude=EXCLUDE['steam']), table3=dict(items=32_094, interactions=178_961, sequences=29_876)),
-    'goodreads': dict(reader='goodreads', files=dict(interactions='goodreads/goodreads_interactions_dedup.json.gz',
-        books='goodreads/goodreads_books.json.gz', genres='goodreads/goodreads_book_genres_initial.json.gz'),
-        settings=dict(domain='book', taken_only=True, exclude=EXCLUDE['goodreads']), table3=_books),
-    'amazon-cds': _amazon('amazon-2014', 'reviews_CDs_and_Vinyl_5.json.gz', 'meta_CDs_and_Vinyl.json.gz', items=13_078, interactions=185_855, sequences=21_347),
+    'steam': dict(
+        reader='steam',
+        files=dict(reviews='steam/steam_reviews.json.gz', games='steam/steam_games.json.gz'),
+        settings=dict(domain='game', repeats='first', same_title='merge', exclude=EXCLUDE['steam']),
+        table3=_games),
+    'goodreads': dict(
+        reader='goodreads',
+        files=dict(interactions='goodreads/goodreads_interactions_dedup.json.gz',
+                   books='goodreads/goodreads_books.json.gz',
+                   genres='goodreads/goodreads_book_genres_initial.json.gz'),
+        settings=dict(domain='book', taken_only=True, exclude=EXCLUDE['goodreads']),
+        table3=_books),
+    'amazon-cds': _amazon('amazon-2014', 'reviews_CDs_and_Vinyl_5.json.gz', 'meta_CDs_and_Vinyl.json.gz', **_cds),
     'amazon-digital-music': _amazon('amazon-2014', 'reviews_Digital_Music_5.json.gz', 'meta_Digital_Music.json.gz'),
     'amazon-2018-cds': _amazon('amazon-2018', 'CDs_and_Vinyl_5.json.gz', 'meta_CDs_and_Vinyl.json.gz'),
     'sprec-movielens': _paper('MovieLens', 'movie', **_films),
     'sprec-goodreads': _paper('Goodreads', 'book', **_books),
-    'sprec-steam': _paper('Steam', 'game', False, items=32_094, interactions=178_961, sequences=29_876),
-    'sprec-cds': _paper('CDs_and_Vinyl', 'CD', items=13_078, interactions=185_855, sequences=21_347),
+    'sprec-steam': _paper('Steam', 'game', False, **_games),
+    'sprec-cds': _paper('CDs_and_Vinyl', 'CD', **_cds),
 }
 
-# %% ../nbs/11_sources.ipynb #92b3849b
+# %% ../nbs/11_sources.ipynb #fdd4aaea
 def whence(
     name:str,  # a name in `SOURCES`
 ) -> str:
@@ -84,10 +112,12 @@ def whence(
     if name in ORIGINS: return 'fetched from its official place on first use'
     return 'from ' + ' and '.join(page.split(',')[0] for page in SOURCES[name]['pages'].values())
 
+# %% ../nbs/11_sources.ipynb #89e88462
 def data_root() -> Path:
     "The folder of raw data: `SPREC_DATA`, or the user's cache."
     return Path(os.environ.get('SPREC_DATA') or '~/.cache/sprec/data').expanduser()
 
+# %% ../nbs/11_sources.ipynb #44ee6c4d
 def missing_files(
     name:str,   # a name in `SOURCES`
     root=None,  # the data folder; `data_root()` if None
@@ -96,18 +126,47 @@ def missing_files(
     root = data_root() if root is None else Path(root)
     return [f for f in SOURCES[name]['files'].values() if not (root/f).is_file()]
 
-def _spoilt(name, root): return (f for f in SOURCES[name]['files'].values() if spoilt(root/f)) # files that are not as they came
+# %% ../nbs/11_sources.ipynb #f9b393df
+def _how_to_get(name, file): # what to do about a file that is not there
+    if name in ORIGINS: return 'load_data with download=True fetches it'
+    return 'get it from ' + next(page for folder, page in SOURCES[name]['pages'].items() if file.startswith(folder))
 
-def _need(name, root, download=False, say=print): # the paths of all files, fetched if they may be, or one sentence on how to get the first that is missing
-    if name in ORIGINS and download and (missing_files(name, root) or any(_spoilt(name, root))): get(name, root, say=say)
-    gone, files = missing_files(name, root), SOURCES[name]['files']
-    if not gone and (bad := next(_spoilt(name, root), None)): raise InputError(f"{root/bad} cannot be used: {spoilt(root/bad)}; load_data with download=True fetches it again")
-    if not gone: return {k: root/f for k, f in files.items()}
-    more = f" (and {len(gone)-1} more)" if len(gone) > 1 else ''
-    unset = '' if os.environ.get('SPREC_DATA') else '; SPREC_DATA, which can name another folder, is not set'
-    if name in ORIGINS: how = 'load_data with download=True fetches it'
-    else: how = f"get it from {next(p for prefix, p in SOURCES[name]['pages'].items() if gone[0].startswith(prefix))}"
-    raise InputError(f"{name} needs {gone[0]}{more}, which is not in {root}; {how}, or put it at {root/gone[0]}{unset}")
+# %% ../nbs/11_sources.ipynb #92b3849b
+def _spoilt(name, root): # files that are not as they came
+    return (f for f in SOURCES[name]['files'].values() if spoilt(root/f))
+
+# the paths of all files, fetched if they may be, or one sentence on how to get the first that is missing
+def _need(name, root, download=False, say=print):
+    incomplete = missing_files(name, root) or any(_spoilt(name, root))
+    if name in ORIGINS and download and incomplete: get(name, root, say=say)
+    gone = missing_files(name, root)
+    if gone:
+        more = f" (and {len(gone)-1} more)" if len(gone) > 1 else ''
+        unset = '' if os.environ.get('SPREC_DATA') else '; SPREC_DATA, which can name another folder, is not set'
+        raise InputError(f"{name} needs {gone[0]}{more}, which is not in {root}; {_how_to_get(name, gone[0])}, "
+                         f"or put it at {root/gone[0]}{unset}")
+    bad = next(_spoilt(name, root), None)
+    if bad:
+        raise InputError(f"{root/bad} cannot be used: {spoilt(root/bad)}; "
+                         "load_data with download=True fetches it again")
+    return {k: root/f for k, f in SOURCES[name]['files'].items()}
+
+# %% ../nbs/11_sources.ipynb #34a2ee88
+def _empty(column): # bool [n]: where nothing is written; a number is always something
+    if column.dtype.kind in 'iuf': return np.zeros(len(column), bool)
+    return np.asarray(column == '', bool)
+
+def _places(ids, known): # int64 [n]: the place of each id among the known ones, -1 where it is none of them
+    known = pd.Index(known)
+    if (ids.dtype.kind in 'iu') != (known.dtype.kind in 'iu'): ids, known = ids.astype(str), known.astype(str)
+    return known.get_indexer(ids)
+
+# %% ../nbs/11_sources.ipynb #da6fd553
+def _by_rating(events, least): # {reason: bool [n]}, the rows that do not count as taken
+    if 'rating' not in events:
+        raise InputError(f"min_rating is {least}, but the log has no ratings; leave it out or name the column")
+    rating = pd.to_numeric(events.rating, errors='coerce').to_numpy(float, na_value=np.nan)
+    return {'no rating': np.isnan(rating), f'rating below {least:g}': rating < least}
 
 # %% ../nbs/11_sources.ipynb #21c89aeb
 def usable(
@@ -116,25 +175,39 @@ def usable(
     min_rating=None, # lowest rating that counts as taken; None keeps all, as the paper does
 ) -> tuple:          # (bool [n]: rows that can be used, int64 [n]: item numbers, a list of {filter, before, after})
     "Sort out the rows that cannot be used, and count them by reason."
-    ids, known = events.item, pd.Index(known)
-    if (ids.dtype.kind in 'iu') != (known.dtype.kind in 'iu'): ids, known = ids.astype(str), known.astype(str)
-    empty = lambda c: np.zeros(len(c), bool) if c.dtype.kind in 'iuf' else np.asarray(c == '', bool)
-    item, keep, steps = known.get_indexer(ids), np.ones(len(events), bool), []
-    why = {'no user': empty(events.user), 'no item': empty(events.item), 'no readable time': np.asarray(events.time.isna(), bool), 'item without title': item < 0}
-    if min_rating is not None:
-        if 'rating' not in events: raise InputError(f"min_rating is {min_rating}, but the log has no ratings; leave it out or name the column")
-        rating = pd.to_numeric(events.rating, errors='coerce').to_numpy(float, na_value=np.nan)
-        why |= {'no rating': np.isnan(rating), f'rating below {min_rating:g}': rating < min_rating}
+    item, keep, steps = _places(events.item, known), np.ones(len(events), bool), []
+    why = {'no user': _empty(events.user), 'no item': _empty(events.item),
+           'no readable time': np.asarray(events.time.isna(), bool), 'item without title': item < 0}
+    if min_rating is not None: why |= _by_rating(events, min_rating)
     for reason, bad in why.items():
-        before = int(keep.sum()); keep &= ~bad
-        if (after := int(keep.sum())) < before: steps.append(dict(filter=reason, before=before, after=after))
+        before = int(keep.sum())
+        keep &= ~bad
+        after = int(keep.sum())
+        if after < before: steps.append(dict(filter=reason, before=before, after=after))
     return keep, item, steps
 
+# %% ../nbs/11_sources.ipynb #e481da25
 def _codes(ids): # ids as numbers from 0, in the order of their text: the same whether a file gave numbers or text
     at, names = pd.factorize(ids)
     rank = np.empty(len(names), np.int64)
     rank[np.argsort(np.asarray(names.astype(str), object), kind='stable')] = np.arange(len(names))
     return rank[at]
+
+# %% ../nbs/11_sources.ipynb #0e0b0c00
+def _tidied(raw, max_title): # (titles, tidied and cut; counts for the manifest)
+    tidied = [tidy(t) for t in raw]
+    titles = [t if len(t) <= max_title else t[:max_title-1].rstrip() + '…' for t in tidied]
+    changed = sum(a != b for a, b in zip(tidied, raw))
+    cut = sum(len(t) > max_title for t in tidied)
+    return titles, dict(items_listed=len(raw), titles_tidied=changed, titles_cut=cut)
+
+# %% ../nbs/11_sources.ipynb #37292f4c
+# (the place of each title among the different ones; these; bool: what each of them belongs to)
+def _merged(titles, member):
+    at, names = pd.factorize(np.array(titles, object))
+    both = np.zeros((len(names), member.shape[1]), bool)
+    np.logical_or.at(both, at, member)
+    return at, list(names), both
 
 # %% ../nbs/11_sources.ipynb #ca6b8d43
 def name_items(
@@ -142,36 +215,46 @@ def name_items(
     same_title:str='apart',   # what becomes of items that share a title: apart or merge
     no_category=(),           # names that mean no category
     max_title:int=300,        # characters; longer titles are cut
-) -> tuple:                   # (ids of the items that have a title, int64: their place in the catalogue, Catalog, counts for the manifest)
+# (ids of the items that have a title, int64: their place in the catalogue, Catalog, counts for the manifest)
+) -> tuple:
     "A catalogue from the items of a log."
-    if same_title not in ('apart', 'merge'): raise InputError(f"same_title is {same_title!r}; choose apart or merge{nearest(same_title, ('apart', 'merge'))}")
-    raw, lists, known = items.title.tolist(), items.categories.tolist(), items.item
-    tidied = [tidy(t) for t in raw]
-    titles = [t if len(t) <= max_title else t[:max_title-1].rstrip() + '…' for t in tidied]
+    ways = 'apart', 'merge'
+    if same_title not in ways:
+        raise InputError(f"same_title is {same_title!r}; choose apart or merge{nearest(same_title, ways)}")
+    titles, notes = _tidied(items.title.tolist(), max_title)
     named = np.flatnonzero([bool(t) for t in titles])
-    once = named[~known.iloc[named].duplicated().to_numpy()]
-    notes = dict(items_listed=len(raw), titles_tidied=sum(a != b for a, b in zip(tidied, raw)), titles_cut=sum(len(t) > max_title for t in tidied),
-                 items_without_title=len(raw) - len(named), items_listed_twice=len(named) - len(once))
-    if not len(once): raise InputError(f"none of the {len(raw):,} items has a title; a model that answers in words needs titles")
-    titles, ids = [titles[i] for i in once], known.iloc[once]
+    once = named[~items.item.iloc[named].duplicated().to_numpy()]
+    notes |= dict(items_without_title=len(titles) - len(named), items_listed_twice=len(named) - len(once))
+    if not len(once):
+        raise InputError(f"none of the {len(titles):,} items has a title; "
+                         "a model that answers in words needs titles")
+    titles, ids, lists = [titles[i] for i in once], items.item.iloc[once], items.categories.tolist()
     groups, member = membership([lists[i] for i in once], no_category)
     if same_title == 'apart':
         titles, twins = unique_titles(titles, ids.tolist())
         return ids, np.arange(len(ids)), Catalog(titles, groups, member), notes | dict(titles_made_unique=twins)
-    at, titles = pd.factorize(np.array(titles, object))
-    both = np.zeros((len(titles), len(groups)), bool)
-    np.logical_or.at(both, at, member)
-    return ids, at, Catalog(list(titles), groups, both), notes | dict(titles_merged=len(ids) - len(titles))
+    at, titles, member = _merged(titles, member)
+    return ids, at, Catalog(titles, groups, member), notes | dict(titles_merged=len(ids) - len(titles))
+
+# %% ../nbs/11_sources.ipynb #ad7f6de2
+# what the manifest says of a log: what its reader noted, and the counts made here
+def _of_log(log, notes, pairs, **said):
+    pairs = np.sort(pairs)
+    repeated = int((pairs[1:] == pairs[:-1]).sum())
+    tidied = notes['titles_tidied'] + log.notes.get('titles_tidied', 0)
+    counts = dict(rows_read=len(log.events), repeated_pairs=repeated, titles_tidied=tidied)
+    return {k: v for k, v in (log.notes | notes | counts | said).items() if k != 'remarks' or v}
 
 # %% ../nbs/11_sources.ipynb #4a7d3b72
 def split_log(
-    log:Log,
+    log:Log,                  # as a reader gives it
     source:str='',            # name for the manifest
     min_rating:float=None,    # lowest rating that counts as taken; None keeps all, as the paper does
     same_title:str='apart',   # items that share a title: apart or merge
     no_category=(),           # names that mean no category
     max_title:int=300,        # characters; longer titles are cut
-    **protocol,               # see `make_split`: history, ratios, split_by, ties, repeats, min_user, categories, seed, ...
+    # see `make_split`: history, ratios, split_by, ties, repeats, min_user, categories, seed, ...
+    **protocol,
 ) -> Split:
     "Name the items, sort out unusable rows and make the paper's split, counting everything."
     ids, at, catalog, notes = name_items(log.items, same_title, no_category, max_title)
@@ -183,112 +266,156 @@ def split_log(
     user, item, time = _codes(rest.user), at[item[keep]], rest.time.to_numpy()
     lost = sum(log.notes.get('unreadable', {}).values())
     if lost: steps.insert(0, dict(filter='unreadable lines', before=len(keep) + lost, after=len(keep)))
-    pairs = np.sort(user * len(catalog) + item)
-    notes |= dict(rows_read=len(log.events), repeated_pairs=int((pairs[1:] == pairs[:-1]).sum()),
-                  titles_tidied=notes['titles_tidied'] + log.notes.get('titles_tidied', 0), min_rating=min_rating, same_title=same_title)
-    notes = {k: v for k, v in (log.notes | notes).items() if k != 'remarks' or v}
+    notes = _of_log(log, notes, user * len(catalog) + item, min_rating=min_rating, same_title=same_title)
     return make_split(user, item, time, catalog, source, filters=steps, **protocol, **notes)
 
-# %% ../nbs/11_sources.ipynb #0ee7f691
+# %% ../nbs/11_sources.ipynb #a8bee973
 READERS = dict(movielens=tables.read_movielens, recbole=tables.read_recbole, table=tables.read_table,
                steam=records.read_steam, goodreads=records.read_goodreads, amazon=records.read_amazon)
 
+# %% ../nbs/11_sources.ipynb #a024acd2
 def settings_of(
     reader:str,  # a name in `READERS`, or instructions
 ) -> dict:       # name: default
     "All settings that `load_data` takes for a format, of its reader and of the split."
     functions = (split_instructions,) if reader == 'instructions' else (READERS[reader], split_log, make_split)
-    found = {n: p.default for f in functions for n, p in inspect.signature(f).parameters.items() if p.default is not p.empty}
+    found = {}
+    for f in functions:
+        for name, p in inspect.signature(f).parameters.items():
+            if p.default is not p.empty: found[name] = p.default
     return {n: d for n, d in found.items() if n not in ('source', 'filters')}
 
-def _rows_in(path): # the files of instruction rows in a folder
-    files = {}
-    for part in ('train', 'valid', 'test'):
-        found = sorted(path.glob(f'*{part}.json'))
-        if len(found) != 1:
-            raise InputError(f"nothing in the folder {path.resolve().name} can be read: it has {len(found)} files that end in {part}.json where instruction rows need one, "
-                             "and no raw files of MovieLens, Steam, Goodreads, Amazon or RecBole, and no saved split")
-        files[part] = found[0]
-    extra = dict(titles='id2name.json', genres='name2genre.json', selected='genre_dict.json')
-    return 'instructions', files | {k: path/f for k, f in extra.items() if (path/f).is_file()}
-
+# %% ../nbs/11_sources.ipynb #93ee363d
 def _known(reader): # the settings that go with a format, by whatever name its files come
     named = next((s['settings'] for s in SOURCES.values() if s['reader'] == reader != 'instructions'), {})
     return {k: v for k, v in named.items() if reader != 'amazon' or k != 'domain'}
 
-def _one_file(path): # the same for a file: a table, or one of several that belong together
+# %% ../nbs/11_sources.ipynb #362c409f
+def _rows_in(path): # (reader, the files of instruction rows in a folder)
+    files = {}
+    for part in ('train', 'valid', 'test'):
+        found = sorted(path.glob(f'*{part}.json'))
+        if len(found) != 1:
+            raise InputError(f"nothing in the folder {path.resolve().name} can be read: it has {len(found)} files "
+                             f"that end in {part}.json where instruction rows need one, and no raw files of "
+                             "MovieLens, Steam, Goodreads, Amazon or RecBole, and no saved split")
+        files[part] = found[0]
+    extra = dict(titles='id2name.json', genres='name2genre.json', selected='genre_dict.json')
+    return 'instructions', files | {k: path/f for k, f in extra.items() if (path/f).is_file()}
+
+# %% ../nbs/11_sources.ipynb #213a2352
+def _belongs(path, files): # whether a file is one of those that a reader found, of which one may be a list of parts
+    return any(path.name == p.name for v in files.values() for p in (v if isinstance(v, list) else [v]))
+
+# (name for the manifest, reader, files, settings) of a file: a table, or one of several that belong together
+def _one_file(path):
     if tables.is_text_or_parquet(path): return path.name, 'table', path, {}
     found = tables.detect(path.parent, path.name) or records.detect_records(path.parent)
-    if found and any(path.name == p.name for v in found[1].values() for p in (v if isinstance(v, list) else [v])): return path.name, *found, _known(found[0])
-    raise InputError(f"{path.name} is neither a table (.csv, .tsv, .txt, .parquet) nor a file of MovieLens, RecBole, Steam, Goodreads or Amazon with the others that belong to it beside it")
+    if found and _belongs(path, found[1]): return path.name, *found, _known(found[0])
+    raise InputError(f"{path.name} is neither a table (.csv, .tsv, .txt, .parquet) nor a file of MovieLens, "
+                     "RecBole, Steam, Goodreads or Amazon with the others that belong to it beside it")
+
+# %% ../nbs/11_sources.ipynb #98561068
+def _nothing_there(name, path): # an error for what is neither a name nor a path
+    if len(path.parts) > 1 or path.suffix:
+        return InputError(f"there is no file or folder {name!r}; check the path, "
+                          f"or use one of the names {', '.join(SOURCES)}")
+    if name == 'toy':
+        return InputError("'toy' is built in and made by sprec.toy.toy_world; it is not read from files")
+    return InputError(f"{name!r} is no data set; there are {', '.join(SOURCES)}, the built-in toy, "
+                      "and any path of a .csv, .tsv or .parquet file or of a folder"
+                      f"{nearest(name, [*SOURCES, 'toy'])}")
 
 def _locate(name_or_path, root, download, say): # (name for the manifest, reader, files, settings)
     if tables.is_table(name_or_path): return 'a table', 'table', name_or_path, {}
     name, path = str(name_or_path), Path(name_or_path).expanduser()
     if name in SOURCES:
-        return name, SOURCES[name]['reader'], _need(name, data_root() if root is None else Path(root), download, say), SOURCES[name]['settings']
+        root = data_root() if root is None else Path(root)
+        return name, SOURCES[name]['reader'], _need(name, root, download, say), SOURCES[name]['settings']
     if name and path.is_dir():
         reader, files = tables.detect(path) or records.detect_records(path) or _rows_in(path)
         return path.resolve().name, reader, files, _known(reader)
     if path.is_file(): return _one_file(path)
-    if len(path.parts) > 1 or path.suffix:
-        raise InputError(f"there is no file or folder {name!r}; check the path, or use one of the names {', '.join(SOURCES)}")
-    if name == 'toy': raise InputError("'toy' is built in and made by sprec.toy.toy_world; it is not read from files")
-    raise InputError(f"{name!r} is no data set; there are {', '.join(SOURCES)}, the built-in toy, "
-                     f"and any path of a .csv, .tsv or .parquet file or of a folder{nearest(name, [*SOURCES, 'toy'])}")
+    raise _nothing_there(name, path)
+
+# %% ../nbs/11_sources.ipynb #7aa5d779
+def fewer(
+    split:Split,       # as it was made
+    n_train:int=None,  # cases to draw from each part; None for all
+    n_valid:int=None,  # the same for validation
+    n_test:int=None,   # and for the test
+    history:int=None,  # longest history; older items are cut
+    seed:int=0,        # draws the cases
+) -> Split:            # the same split if it has no more than that
+    "A smaller split from one that is made already."
+    width = split.train.history.shape[1]
+    parts, sizes = (split.train, split.valid, split.test), (n_train, n_valid, n_test)
+    few = all(n is None or len(p) <= n for p, n in zip(parts, sizes))
+    if few and (history or width) >= width: return split
+    some = [p[draw(np.arange(len(p)), n, seed)] for p, n in zip(parts, sizes)]
+    for p in some: p.history = p.history[:, -min(history or width, width):]
+    counts = np.bincount(some[0].target, minlength=len(split.catalog))
+    manifest = split.manifest | dict(drawn_again=dict(seed=seed, history=history))
+    return Split(*some, replace(split.catalog, counts=counts), manifest, split.domain)
+
+# %% ../nbs/11_sources.ipynb #628206d1
+def _saved(name_or_path): # the folder of a split that was saved, or None
+    if tables.is_table(name_or_path) or str(name_or_path) in SOURCES: return None
+    folder = Path(name_or_path).expanduser()
+    return folder if (folder/'split.json').is_file() else None
+
+def _refuse(name, settings, allowed): # raise where a setting is one that nobody would read
+    for k in settings:
+        if k in allowed: continue
+        raise InputError(f"{name} takes no setting {k!r}; there are "
+                         f"{', '.join(sorted(allowed))}{nearest(k, allowed)}")
+
+# %% ../nbs/11_sources.ipynb #07233049
+def _with_known(settings, known, reader): # the settings that were given, and those that go with the data
+    named = settings.get('categories')
+    if named is not None and (reader == 'instructions' or not isinstance(named, str)):        # they are wanted
+        known = {k: v for k, v in known.items() if k != 'exclude'}
+    allowed = settings_of(reader)
+    return {k: v for k, v in known.items() if k in allowed} | settings
+
+# %% ../nbs/11_sources.ipynb #90be6225
+# a Split: some settings are the reader's, the others say how to split
+def _read_and_split(reader, files, name, settings):
+    own = inspect.signature(READERS[reader]).parameters
+    log = READERS[reader](files, **{k: v for k, v in settings.items() if k in own})
+    return split_log(log, source=name, **{k: v for k, v in settings.items() if k not in own})
 
 # %% ../nbs/11_sources.ipynb #062cc1b7
 def load_data(
     name_or_path,      # a name in `SOURCES`, the path of a table or folder, or a table in memory
     seed:int=0,        # draws the cases
     n_train:int=4096,  # cases of each part; None for all
-    n_valid:int=512,
-    n_test:int=1000,
+    n_valid:int=512,   # the same for validation
+    n_test:int=1000,   # and for the test
     history:int=10,    # longest history
     root=None,         # folder of named data; `data_root()` if None
     download:bool=True, # fetch what is missing of a named data set from its official place
     say=print,         # called with a line of text before a download, and with each remark on the data
-    **settings,        # see `settings_of`: of the reader, and of `split_log` with `make_split` or `split_instructions`
+    # see `settings_of`: of the reader, and of `split_log` with `make_split` or `split_instructions`
+    **settings,
 ) -> Split:
     "Read a data set and split it as the paper does."
     sample = dict(seed=seed, n_train=n_train, n_valid=n_valid, n_test=n_test, history=history)
-    folder = None if tables.is_table(name_or_path) else Path(name_or_path).expanduser()
-    if folder is not None and (folder/'split.json').is_file() and str(name_or_path) not in SOURCES:
-        if settings: raise InputError(f"{folder.name} is a saved split, which takes no setting {next(iter(settings))!r}; its cases are made already")
-        return fewer(load_split(folder), **sample)
+    folder = _saved(name_or_path)
+    if folder and settings:
+        raise InputError(f"{folder.name} is a saved split, which takes no setting {next(iter(settings))!r}; "
+                         "its cases are made already")
+    if folder: return fewer(load_split(folder), **sample)
     name, reader, files, known = _locate(name_or_path, root, download, say)
-    allowed = settings_of(reader)
-    for k in settings:
-        if k not in allowed: raise InputError(f"{name} takes no setting {k!r}; there are {', '.join(sorted(allowed))}{nearest(k, allowed)}")
-    named = settings.get('categories')
-    if named is not None and (reader == 'instructions' or not isinstance(named, str)): known = {k: v for k, v in known.items() if k != 'exclude'}   # they are wanted
-    settings = {k: v for k, v in known.items() if k in allowed} | settings | sample
+    _refuse(name, settings, settings_of(reader))
+    settings = _with_known(settings, known, reader) | sample
     if reader == 'instructions': split = split_instructions(files, source=name, **settings)
-    else:
-        own = inspect.signature(READERS[reader]).parameters
-        log = READERS[reader](files, **{k: settings.pop(k) for k in [*settings] if k in own})
-        split = split_log(log, source=name, **settings)
+    else: split = _read_and_split(reader, files, name, settings)
     split.manifest['table3'] = SOURCES[name]['table3'] if name in SOURCES else {}
     for remark in split.manifest.get('remarks', ()): say(remark)
     return split
 
-def fewer(
-    split:Split,
-    n_train:int=None,  # cases to draw from each part; None for all
-    n_valid:int=None,
-    n_test:int=None,
-    history:int=None,  # longest history; older items are cut
-    seed:int=0,        # draws the cases
-) -> Split:            # the same split if it has no more than that
-    "A smaller split from one that is made already."
-    width, parts = split.train.history.shape[1], (split.train, split.valid, split.test)
-    if all(n is None or len(p) <= n for p, n in zip(parts, (n_train, n_valid, n_test))) and (history or width) >= width: return split
-    some = [p[draw(np.arange(len(p)), n, seed)] for p, n in zip(parts, (n_train, n_valid, n_test))]
-    for p in some: p.history = p.history[:, -min(history or width, width):]
-    counts = np.bincount(some[0].target, minlength=len(split.catalog))
-    return Split(*some, replace(split.catalog, counts=counts), split.manifest | dict(drawn_again=dict(seed=seed, history=history)), split.domain)
-
-# %% ../nbs/11_sources.ipynb #a2304ed6
+# %% ../nbs/11_sources.ipynb #d9198700
 def pack_pairs(
     pairs,      # texts 'key=value'
 ) -> str:       # as one text
@@ -297,6 +424,7 @@ def pack_pairs(
     plain = all(p.strip() == p and p and ';' not in p and p[0] != '[' for p in pairs)
     return '; '.join(pairs) if plain else json.dumps(pairs, ensure_ascii=False)
 
+# %% ../nbs/11_sources.ipynb #f7eb3141
 def unpack_pairs(
     text:str,   # 'key=value; key=value', or a JSON list of these
 ) -> list:      # texts 'key=value'
@@ -304,36 +432,49 @@ def unpack_pairs(
     if not text.lstrip().startswith('['): return [p for p in map(str.strip, text.split(';')) if p]
     try: pairs = json.loads(text)
     except (ValueError, RecursionError): pairs = None
-    if not isinstance(pairs, list) or not all(isinstance(p, str) for p in pairs): raise InputError(f"read={text!r} cannot be read; it takes 'key=value; key=value', or a JSON list such as [\"sep=;\"]")
-    return pairs
+    if isinstance(pairs, list) and all(isinstance(p, str) for p in pairs): return pairs
+    raise InputError(f"read={text!r} cannot be read; it takes 'key=value; key=value', "
+                     "or a JSON list such as [\"sep=;\"]")
 
+# %% ../nbs/11_sources.ipynb #d4ba7b49
 _SEPARATORS = ('sep', 'separator')
+_TRUTH = {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}
+
+def _several(value, default): # the values between commas, each of the kind of the first of `default`
+    kind = type(default[0]) if default else str.strip
+    return tuple(kind(v) for v in value.split(',') if v.strip())
 
 def _value(key, value, default): # a setting from text, by the kind of its default
     if key in _SEPARATORS: return tables.separator_of(value.strip() or value, key)
     value = value.strip()
     if value.lower() == 'none': return None
-    if key == 'categories' and ',' not in value: return value                                 # a column's name, or one category
-    if isinstance(default, bool): return {'true': True, 'yes': True, '1': True, 'false': False, 'no': False, '0': False}[value.lower()]
-    if isinstance(default, (tuple, list)) or key == 'categories': return tuple(type(default[0])(v) if default else v.strip() for v in value.split(',') if v.strip())
+    if key == 'categories' and ',' not in value: return value                    # a column's name, or one category
+    if isinstance(default, bool): return _TRUTH[value.lower()]
+    if isinstance(default, (tuple, list)) or key == 'categories': return _several(value, default)
     return type(default)(value) if default is not None else value
 
+# %% ../nbs/11_sources.ipynb #a2304ed6
 def read_settings(
     pairs,       # texts 'key=value', as from the command line, or one text of `pack_pairs`
 ) -> dict:
     "Settings of `load_data` from text."
-    known = {n: d for r in (*READERS, 'instructions') for n, d in settings_of(r).items()}
+    known = {}
+    for reader in (*READERS, 'instructions'): known |= settings_of(reader)
     kinds = dict(min_rating=0., min_history=0) | dict.fromkeys(('title_column', 'category_column'), '')
     out = {}
     for pair in unpack_pairs(pairs) if isinstance(pairs, str) else pairs:
         key, eq, value = pair.partition('=')
         key = key.strip()
         if not eq: raise InputError(f"--read takes key=value, got {pair!r}")
-        if key not in known: raise InputError(f"there is no setting {key!r} for reading data; there are {', '.join(sorted(known))}{nearest(key, known)}")
+        if key not in known:
+            raise InputError(f"there is no setting {key!r} for reading data; "
+                             f"there are {', '.join(sorted(known))}{nearest(key, known)}")
         default = kinds.get(key, known[key])
         try: out[key] = _value(key, value, default)
         except InputError: raise
-        except (KeyError, ValueError): raise InputError(f"{key}={value.strip()!r} cannot be read; it takes something like {default!r}") from None
+        except (KeyError, ValueError):
+            raise InputError(f"{key}={value.strip()!r} cannot be read; "
+                             f"it takes something like {default!r}") from None
     return out
 
 # %% ../nbs/11_sources.ipynb #d40c22c0
@@ -345,21 +486,23 @@ def head_share(
     counts = np.sort(np.asarray(counts))[::-1]
     return float(counts[:max(1, round(top*len(counts)))].sum() / max(1, counts.sum()))
 
+# %% ../nbs/11_sources.ipynb #8cc839bb
+def _day(t): return str(np.datetime64(int(t), 's')).replace('T', ' ') # seconds since 1970 as a date
+
 def _say(key, v): # a manifest value as text
     if v is None: return 'none'
     if isinstance(v, dict) and 'before' in v: return f"{v['before']:,} → {v['after']:,}"
-    if key == 'time_range': return ' to '.join(str(np.datetime64(int(t), 's')).replace('T', ' ') for t in v)
+    if key == 'time_range': return ' to '.join(map(_day, v))
     if key == 'seed' or isinstance(v, (bool, str)): return str(v)
     if isinstance(v, (int, np.integer)): return f'{v:,}'
     if isinstance(v, float): return f'{v:.4g}'
     if isinstance(v, dict): return ', '.join(f'{k}: {_say("", x)}' for k, x in v.items()) or 'none'
     return ' | '.join(_say('', x) for x in v) or 'none'
 
-def manifest_table(
-    split:Split,
-) -> pd.DataFrame: # what, here, and Table 3 of the paper where it has numbers
-    "The manifest of a split as a table to read."
-    m, paper = dict(split.manifest), split.manifest.get('table3', {})
+# %% ../nbs/11_sources.ipynb #38697c99
+# {what: value} of a manifest: the counts of the paper's Table 3 first, then a line for each filter
+def _table_lines(split):
+    m = dict(split.manifest)
     sequences = m.pop('windows', sum(m.get('rows_by_part', [])))
     known = m.get('interactions', '(not in the files)')
     top = dict(source=m['source'], domain=split.domain, items=m['items'], interactions=known, sequences=sequences)
@@ -368,5 +511,15 @@ def manifest_table(
         if k == 'filters': rest |= {f"filter: {f['filter']}": f for f in v}
         elif k not in top and k != 'table3': rest[k] = v
     rest['top_1%_of_items'] = f"{head_share(split.catalog.counts):.1%} of training targets"
-    out = [(k.replace('_', ' '), _say(k, v), _say(k, paper[k]) if k in paper else '') for k, v in (top | rest).items()]
+    return top | rest
+
+def manifest_table(
+    split:Split,       # with its manifest
+) -> pd.DataFrame:     # what, here, and Table 3 of the paper where it has numbers
+    "The manifest of a split as a table to read."
+    paper = split.manifest.get('table3', {})
+    out = []
+    for k, v in _table_lines(split).items():
+        theirs = _say(k, paper[k]) if k in paper else ''
+        out.append((k.replace('_', ' '), _say(k, v), theirs))
     return pd.DataFrame(out, columns=['what', 'here', "paper's Table 3"]).iloc[:, :3 if paper else 2]

@@ -29,15 +29,14 @@ from tqdm import tqdm
 from ..errors import InputError, nearest
 from ..files import publish, sha256 as _sha256, unwritable
 
-# %% ../../nbs/10d_download.ipynb #e67bab4a
+# %% ../../nbs/10d_download.ipynb #de2bf45e
 MAGIC = {'.zip': b'PK', '.gz': b'\x1f\x8b', '.tgz': b'\x1f\x8b'}  # how such files begin
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, struct.error, UnicodeError,
-           RuntimeError)                     # what broken archives make their readers raise
+# what broken archives make their readers raise
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError,
+           struct.error, UnicodeError, RuntimeError)
 
+# %% ../../nbs/10d_download.ipynb #066f8a8b
 def _line(e): return (str(e).splitlines() or [type(e).__name__])[0].rstrip('.:') # the first line of an error
-
-def _digest(path, kind): # hash of a file as text
-    with open(path, 'rb') as f: return hashlib.file_digest(f, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
 
 def _damage(path, suffix): # reads an archive against its own checksums: what is wrong, or ''
     try:
@@ -50,16 +49,26 @@ def _damage(path, suffix): # reads an archive against its own checksums: what is
     except _DAMAGE as e: return f"it breaks off or is damaged ({_line(e)})"
     return ''
 
-def _flaw(path, name, md5=None, sha256=None, size=None, deep=False): # why this is not the file that was asked for, or ''
-    if size is not None and (seen := path.stat().st_size) != size: return f"it has {seen:,} bytes, expected {size:,}"
+# %% ../../nbs/10d_download.ipynb #e67bab4a
+def _digest(path, kind): # hash of a file as text
+    with open(path, 'rb') as f:
+        return hashlib.file_digest(f, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+
+# why this is not the file that was asked for, or ''
+def _flaw(path, name, md5=None, sha256=None, size=None, deep=False):
+    if size is not None:
+        seen = path.stat().st_size
+        if seen != size: return f"it has {seen:,} bytes, expected {size:,}"
     suffix = Path(name).suffix.lower()
     with open(path, 'rb') as f: head = f.read(8)
-    if suffix in MAGIC and not head.startswith(MAGIC[suffix]): return f"it is no {suffix[1:]} file: it begins with {head!r}"
+    if suffix in MAGIC and not head.startswith(MAGIC[suffix]):
+        return f"it is no {suffix[1:]} file: it begins with {head!r}"
     for kind, want in (('md5', md5), ('sha256', sha256)):
-        if want and (seen := _digest(path, kind)) != want: return f"its {kind} is {seen}, expected {want}"
+        seen = _digest(path, kind) if want else want
+        if seen != want: return f"its {kind} is {seen}, expected {want}"
     return '' if md5 or sha256 or not deep else _damage(path, suffix)
 
-# %% ../../nbs/10d_download.ipynb #e17f1001
+# %% ../../nbs/10d_download.ipynb #7e5b1f9a
 def _beside(path, ending): return path.with_name(path.name + ending) # films.zip -> films.zip.partial
 
 def _note(path): return _beside(path, '.sha256') # where the hash of a file that came is kept
@@ -70,13 +79,15 @@ def vouch(
 ):
     "Note the hash of a file beside it."
     path = Path(path)
-    part = _beside(_note(path), f'.{uuid.uuid4().hex[:8]}.partial')            # its own: two processes may unpack one archive
+    # its own: two processes may unpack one archive
+    part = _beside(_note(path), f'.{uuid.uuid4().hex[:8]}.partial')
     try:
         part.write_text(f"{digest or _sha256(path)}  {path.name}\n")
         publish(part, _note(path))
     except OSError as e: raise unwritable(e, _note(path)) from None
     finally: part.unlink(missing_ok=True)
 
+# %% ../../nbs/10d_download.ipynb #e17f1001
 def spoilt(
     path,     # a file
 ) -> str:     # '' if it is as it came or nobody noted how it came, or what is wrong
@@ -87,23 +98,25 @@ def spoilt(
     if not path.is_file() or _sha256(path) == known: return ''
     return f"it was changed or damaged after it was fetched (if the change is yours, remove {_note(path).name})"
 
-# %% ../../nbs/10d_download.ipynb #571c0240
+# %% ../../nbs/10d_download.ipynb #e82cf19c
 class _Again(Exception): pass # failed, and another try may go better
 class _Never(Exception): pass # failed, and this address will not do
 
+# %% ../../nbs/10d_download.ipynb #41fa6ead
 def _version(headers): # what tells two versions of a file apart: a strong ETag, else a date
     tag = headers.get('ETag', '')
     return tag if tag.startswith('"') else headers.get('Last-Modified')
 
+# %% ../../nbs/10d_download.ipynb #571c0240
 def _kept(part, url): # the note on a half file that can be continued: version and total size; or {}
     try: note = json.loads(_beside(part, '.json').read_text())
     except (OSError, ValueError): return {}
     good = isinstance(note, dict) and note.get('url') == url and isinstance(note.get('version'), str)
-    good = good and isinstance(note.get('total'), (int, type(None)))
+    if not good or not isinstance(note.get('total', ''), (int, type(None))): return {}
     have = part.stat().st_size if part.is_file() else 0
-    return note if good and 0 < have <= (note['total'] or have) else {}
+    return note if 0 < have <= (note['total'] or have) else {}
 
-# %% ../../nbs/10d_download.ipynb #1efcb683
+# %% ../../nbs/10d_download.ipynb #abed1d04
 def _resumed(r, have, note): # (bytes kept, total) if the answer continues the half file, else None
     m = re.fullmatch(r'bytes (?:(\d{1,18})-\d+|\*)/(\d{1,18}|\*)', r.headers.get('Content-Range', ''))
     if not (m and have): return None
@@ -112,25 +125,37 @@ def _resumed(r, have, note): # (bytes kept, total) if the answer continues the h
     same = _version(r.headers) in (None, note['version']) and note['total'] in (None, total)
     return (have, total) if same and m[1] and int(m[1]) == have else None
 
-def _accept(r, part, name, have, note, size): # (bytes of `part` to keep, total or None) of an answer worth reading
-    code, kind = r.status_code, r.headers.get('Content-Type', '').split(';')[0].strip().lower()
-    if code in (206, 416):
-        if out := _resumed(r, have, note): return out
-        part.unlink(missing_ok=True)
-        raise _Again("the server sent another piece than the one asked for")
+# %% ../../nbs/10d_download.ipynb #b8af6013
+def _check_status(r): # raise unless the answer is the whole file
+    code = r.status_code
     if code in (408, 425, 429) or code >= 500: raise _Again(f"the server answers {code} {r.reason}")
     if code != 200: raise _Never(f"the server answers {code} {r.reason}")
+
+def _check_kind(r, name): # raise where the answer is not the file itself
+    kind = r.headers.get('Content-Type', '').split(';')[0].strip().lower()
     if kind in ('text/html', 'application/xhtml+xml') and not name.lower().endswith(('.html', '.htm')):
-        raise _Never(f"the answer is a web page, not the file: perhaps a login or a notice; look at {r.url} in a browser")
+        raise _Never("the answer is a web page, not the file: perhaps a login or a notice; "
+                     f"look at {r.url} in a browser")
     coding = r.headers.get('Content-Encoding', 'identity').lower()
     if coding != 'identity' and not (coding in ('gzip', 'x-gzip') and name.lower().endswith('gz')):
         raise _Never(f"the server packed the file as {coding} on the way, although it was asked not to")
+
+# %% ../../nbs/10d_download.ipynb #1efcb683
+def _accept(r, part, name, have, note, size): # (bytes of `part` to keep, total or None) of an answer worth reading
+    if r.status_code in (206, 416):
+        out = _resumed(r, have, note)
+        if out: return out
+        part.unlink(missing_ok=True)
+        raise _Again("the server sent another piece than the one asked for")
+    _check_status(r)
+    _check_kind(r, name)
     length = r.headers.get('Content-Length', '')
     total = int(length) if re.fullmatch(r'\d{1,18}', length) else None
-    if size is not None and total not in (None, size): raise _Never(f"the server offers {total:,} bytes, expected {size:,}")
+    if size is not None and total not in (None, size):
+        raise _Never(f"the server offers {total:,} bytes, expected {size:,}")
     return 0, total
 
-# %% ../../nbs/10d_download.ipynb #f563ffb7
+# %% ../../nbs/10d_download.ipynb #714c457c
 def _pieces(r, timeout, have, total): # the bytes as sent, as they come
     end = ''
     try:
@@ -142,15 +167,21 @@ def _pieces(r, timeout, have, total): # the bytes as sent, as they come
     if not end and total is not None and have < total: end = "the connection broke off"
     if end: raise _Again(f"{end} after {have:,} bytes" + (f" of {total:,}" if total else ''))
 
-def _save(r, part, name, note, have, total, size, timeout): # add the answer to `part`, or begin it
-    need, free = (total or 0) - have, shutil.disk_usage(part.parent).free
-    if need > free: raise InputError(f"{name} needs {need:,} more bytes, and {part.parent} has room for {free:,}; make room and call again")
+# %% ../../nbs/10d_download.ipynb #f563ffb7
+def _check_room(part, name, need): # raise where the disk has no room for `need` more bytes
+    free = shutil.disk_usage(part.parent).free
+    if need > free:
+        raise InputError(f"{name} needs {need:,} more bytes, and {part.parent} has room for {free:,}; "
+                         "make room and call again")
+
+# how many bytes there are with the answer added to `part`
+def _write(r, part, name, note, have, total, size, timeout):
     try:
         if not have:                                               # first no half, then its note, then the half
             part.unlink(missing_ok=True)
             _beside(part, '.json').write_text(json.dumps(note))
-        with open(part, 'ab' if have else 'wb') as f, \
-             tqdm(total=total, initial=have, desc=name, unit='B', unit_scale=True, delay=1, leave=False) as bar:
+        shown = dict(total=total, initial=have, desc=name, unit='B', unit_scale=True, delay=1, leave=False)
+        with open(part, 'ab' if have else 'wb') as f, tqdm(**shown) as bar:
             for piece in _pieces(r, timeout, have, total):
                 f.write(piece)
                 f.flush()
@@ -159,15 +190,32 @@ def _save(r, part, name, note, have, total, size, timeout): # add the answer to 
                 if size is not None and have > size: break
             os.fsync(f.fileno())
     except OSError as e:
-        raise InputError(f"cannot write {part}: {e.strerror} ({have:,} bytes had come); make room or take another folder, and call again") from None
+        raise InputError(f"cannot write {part}: {e.strerror} ({have:,} bytes had come); "
+                         "make room or take another folder, and call again") from None
+    return have
+
+def _save(r, part, name, note, have, total, size, timeout): # add the answer to `part`, or begin it
+    _check_room(part, name, (total or 0) - have)
+    have = _write(r, part, name, note, have, total, size, timeout)
     if size is not None and have > size:
         part.unlink()
         raise _Never(f"more bytes come than the {size:,} expected")
 
+# %% ../../nbs/10d_download.ipynb #d445bc5c
+def _last(e): # the innermost and plainest part of a nested error
+    inner = e
+    while isinstance(inner, BaseException):
+        e = inner
+        inner = getattr(e, 'reason', None) or (e.args or [''])[-1]
+    return str(e).rsplit(': ', 1)[-1].rstrip('.')
+
 # %% ../../nbs/10d_download.ipynb #63a3e64d
 _ASK = {'User-Agent': 'sprec', 'Accept-Encoding': 'identity'}      # the file itself, not packed for the way
+_NOWHERE = (requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema, requests.exceptions.InvalidURL,
+            requests.TooManyRedirects)
 
-def _attempt(url, part, name, size, timeout): # one request; afterwards `part` is whole, or an exception says why not
+# one request; afterwards `part` is whole, or an exception says why not
+def _attempt(url, part, name, size, timeout):
     note = _kept(part, url)
     have = part.stat().st_size if note else 0
     if note and have == note['total']: return                      # ended between the last byte and the new name
@@ -176,19 +224,16 @@ def _attempt(url, part, name, size, timeout): # one request; afterwards `part` i
         with requests.get(url, headers=ask, stream=True, timeout=timeout) as r:
             have, total = _accept(r, part, name, have, note, size)
             if have and have == total: return
-            note = note if have else dict(url=url, version=_version(r.headers), total=total)
+            if not have: note = dict(url=url, version=_version(r.headers), total=total)
             _save(r, part, name, note, have, total, size, timeout)
-    except requests.exceptions.SSLError as e: raise _Never(f"its certificate is not accepted ({_last(e)})") from None
+    except requests.exceptions.SSLError as e:
+        raise _Never(f"its certificate is not accepted ({_last(e)})") from None
     except requests.Timeout: raise _Again(f"no answer came within {timeout:g} s") from None
-    except (requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema, requests.exceptions.InvalidURL, requests.TooManyRedirects) as e:
-        raise _Never(f"the address leads nowhere ({_last(e)})") from None
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as e: raise _Again(f"there is no connection ({_last(e)})") from None
+    except _NOWHERE as e: raise _Never(f"the address leads nowhere ({_last(e)})") from None
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as e:
+        raise _Again(f"there is no connection ({_last(e)})") from None
 
-def _last(e): # the innermost and plainest part of a nested error
-    while isinstance(inner := getattr(e, 'reason', None) or (e.args or [''])[-1], BaseException): e = inner
-    return str(e).rsplit(': ', 1)[-1].rstrip('.')
-
-# %% ../../nbs/10d_download.ipynb #e9e682e4
+# %% ../../nbs/10d_download.ipynb #3e429439
 def _download(url, part, name, size, timeout, tries, pause): # the whole file in `part`, or `_Never`
     best, left = -1, tries
     while True:
@@ -200,8 +245,8 @@ def _download(url, part, name, size, timeout, tries, pause): # the whole file in
             if left < 1: raise _Never(f"{e} (the last of {tries} tries)") from None
             time.sleep(min(pause*2**(tries - left - 1), 30))
 
-@contextmanager
-def _alone(dest, say): # one process at a time works on a file; the others wait
+# %% ../../nbs/10d_download.ipynb #e9e682e4
+def _locked(dest, say): # the lock of a file, held; whoever comes later waits here
     try:
         dest.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(_beside(dest, '.lock'))
@@ -209,59 +254,34 @@ def _alone(dest, say): # one process at a time works on a file; the others wait
         except Timeout:
             say(f"waiting for another process, which is fetching {dest.name}")
             lock.acquire()
-    except OSError as e: raise InputError(f"cannot write to {dest.parent}: {e.strerror}; take another folder") from None
+    except OSError as e:
+        raise InputError(f"cannot write to {dest.parent}: {e.strerror}; take another folder") from None
+    return lock
+
+@contextmanager
+def _alone(dest, say): # one process at a time works on a file; the others wait
+    lock = _locked(dest, say)
     try:
         yield
-        try: _beside(dest, '.lock').unlink(missing_ok=True)        # the file is there, so whoever waits will find it
+        # the file is there, so whoever waits will find it
+        try: _beside(dest, '.lock').unlink(missing_ok=True)
         except OSError: pass
     finally: lock.release()
 
+# %% ../../nbs/10d_download.ipynb #8ec77abb
 def _offline(): return os.environ.get('SPREC_OFFLINE', '').lower() not in ('', '0', 'no', 'false')
 
-# %% ../../nbs/10d_download.ipynb #d2d69a05
-def fetch(
-    url,               # the address, or several of the same file, tried in turn
-    dest,              # where the file belongs
-    md5:str=None,      # published hash, if there is one
-    sha256:str=None,
-    size:int=None,     # exact number of bytes, if known
-    timeout:float=30,  # longest silence of the server, in seconds
-    tries:int=4,       # failures in a row before an address is given up
-    pause:float=1,     # seconds after the first failure; doubles each time
-    say=print,         # takes a sentence on what is going on
-) -> Path:             # `dest`, whole and checked
-    "Get a file once: continued after a break, checked, and under its name only when whole."
-    urls, dest = [url] if isinstance(url, str) else list(url), Path(dest).expanduser().absolute()
-    wanted = dict(md5=md5 and md5.strip().lower(), sha256=sha256 and sha256.strip().lower(), size=size)
-    for kind, n in (('md5', 32), ('sha256', 64)):
-        if wanted[kind] and not re.fullmatch('[0-9a-f]{%d}' % n, wanted[kind]):
-            raise InputError(f"{wanted[kind]!r} is no {kind}, which has {n} hex digits")
-    if not any(urls): raise InputError(f"there is no address to get {dest.name} from")
-    if dest.is_dir(): raise InputError(f"{dest} is a folder; name the file that {urls[0]} shall become")
-    flaw = _unfit(dest, wanted) if dest.is_file() else None
-    if flaw == '': return dest
-    by_hand = f"to do it by hand, get it from {' or '.join(urls)} and put it at {dest}"
-    was = f" (the {dest.name} that is there does not fit: {flaw})" if flaw else ''
-    if _offline(): raise InputError(f"{dest.name} is not fetched, because SPREC_OFFLINE is set{was}; {by_hand}")
-    with _alone(dest, say):
-        if dest.is_file() and not _unfit(dest, wanted): return dest
-        why = []
-        for u in urls:
-            try: return _arrive(u, dest, wanted, timeout, tries, pause, say)
-            except OSError as e: raise unwritable(e, dest) from None
-            except _Never as e: why.append(f"{e}" if len(urls) == 1 else f"{u}: {e}")
-        part = _beside(dest, '.partial')
-        kept = f"; {part.stat().st_size:,} bytes are kept, and the next call goes on from there" if any(_kept(part, u) for u in urls) else ''
-        raise InputError(f"could not fetch {dest.name}: {'; '.join(why)}{kept}{was}; {by_hand}")
-
+# %% ../../nbs/10d_download.ipynb #eea4a87c
 def _unfit(dest, wanted): # why the file that is there is not the one, or ''
     return _flaw(dest, dest.name, **wanted) or ('' if wanted['md5'] or wanted['sha256'] else spoilt(dest))
 
+# %% ../../nbs/10d_download.ipynb #a2ae9b99
 def _arrive(url, dest, wanted, timeout, tries, pause, say): # download, check, rename
     part = _beside(dest, '.partial')
     _download(url, part, dest.name, wanted['size'], timeout, tries, pause)
     _beside(part, '.json').unlink(missing_ok=True)
-    if flaw := _flaw(part, dest.name, **wanted, deep=True):
+    flaw = _flaw(part, dest.name, **wanted, deep=True)
+    if flaw:
         os.replace(part, _beside(dest, '.wrong'))
         raise _Never(f"what came is not the file: {flaw}; it is kept as {dest.name}.wrong")
     if dest.exists():
@@ -271,33 +291,103 @@ def _arrive(url, dest, wanted, timeout, tries, pause, say): # download, check, r
     publish(part, dest)
     return dest
 
-# %% ../../nbs/10d_download.ipynb #64dd74a2
+# the file from the first address that will do, or `_Never` with what each of them said
+def _from_any(urls, dest, wanted, timeout, tries, pause, say):
+    why = []
+    for u in urls:
+        try: return _arrive(u, dest, wanted, timeout, tries, pause, say)
+        except OSError as e: raise unwritable(e, dest) from None
+        except _Never as e: why.append(f"{e}" if len(urls) == 1 else f"{u}: {e}")
+    raise _Never('; '.join(why))
+
+# %% ../../nbs/10d_download.ipynb #f298591a
+def _wanted(md5, sha256, size): # what is known of a file, hashes as hex digits
+    wanted = dict(md5=md5 and md5.strip().lower(), sha256=sha256 and sha256.strip().lower(), size=size)
+    for kind, n in (('md5', 32), ('sha256', 64)):
+        if wanted[kind] and not re.fullmatch('[0-9a-f]{%d}' % n, wanted[kind]):
+            raise InputError(f"{wanted[kind]!r} is no {kind}, which has {n} hex digits")
+    return wanted
+
+def _half(dest, urls): # what is to be said of a half file that the next call can continue, or ''
+    part = _beside(dest, '.partial')
+    if not any(_kept(part, u) for u in urls): return ''
+    return f"; {part.stat().st_size:,} bytes are kept, and the next call goes on from there"
+
+# %% ../../nbs/10d_download.ipynb #d2d69a05
+def fetch(
+    url,               # the address, or several of the same file, tried in turn
+    dest,              # where the file belongs
+    md5:str=None,      # published hash, if there is one
+    sha256:str=None,   # the same of another kind
+    size:int=None,     # exact number of bytes, if known
+    timeout:float=30,  # longest silence of the server, in seconds
+    tries:int=4,       # failures in a row before an address is given up
+    pause:float=1,     # seconds after the first failure; doubles each time
+    say=print,         # takes a sentence on what is going on
+) -> Path:             # `dest`, whole and checked
+    "Get a file once: continued after a break, checked, and under its name only when whole."
+    urls, dest = [url] if isinstance(url, str) else list(url), Path(dest).expanduser().absolute()
+    wanted = _wanted(md5, sha256, size)
+    if not any(urls): raise InputError(f"there is no address to get {dest.name} from")
+    if dest.is_dir(): raise InputError(f"{dest} is a folder; name the file that {urls[0]} shall become")
+    flaw = _unfit(dest, wanted) if dest.is_file() else None
+    if flaw == '': return dest
+    by_hand = f"to do it by hand, get it from {' or '.join(urls)} and put it at {dest}"
+    was = f" (the {dest.name} that is there does not fit: {flaw})" if flaw else ''
+    if _offline(): raise InputError(f"{dest.name} is not fetched, because SPREC_OFFLINE is set{was}; {by_hand}")
+    with _alone(dest, say):
+        if dest.is_file() and not _unfit(dest, wanted): return dest
+        try: return _from_any(urls, dest, wanted, timeout, tries, pause, say)
+        except _Never as e:
+            raise InputError(f"could not fetch {dest.name}: {e}{_half(dest, urls)}{was}; {by_hand}") from None
+
+# %% ../../nbs/10d_download.ipynb #5f5d9bd7
 def _unsafe(name): # does a name, read as a path of any system, lead elsewhere?
     w = PureWindowsPath(name)
     return not name.strip() or '\0' in name or bool(w.drive or w.root) or '..' in w.parts
 
+# %% ../../nbs/10d_download.ipynb #d7009b14
+def _zip_kind(i): # what an entry of a zip is
+    if i.is_dir(): return 'folder'
+    return 'file' if stat.S_IFMT(i.external_attr >> 16) in (0, stat.S_IFREG) else 'link or device'
+
 def _zip_entries(z): # (name, kind, bytes, bytes for each packed byte, opener) of each entry
     for i in z.infolist():
-        mode = stat.S_IFMT(i.external_attr >> 16)
-        kind = 'folder' if i.is_dir() else 'file' if mode in (0, stat.S_IFREG) else 'link or device'
-        yield i.orig_filename, kind, i.file_size, i.file_size/max(i.compress_size, 1), lambda i=i: z.open(i)
+        ratio = i.file_size/max(i.compress_size, 1)
+        yield i.orig_filename, _zip_kind(i), i.file_size, ratio, lambda i=i: z.open(i)
+
+# %% ../../nbs/10d_download.ipynb #fd1363e5
+def _tar_kind(m): # what an entry of a tar is
+    if m.isdir(): return 'folder'
+    return 'file' if m.isreg() else 'link or device'
 
 def _tar_entries(t, packed): # the same; in a tar only the whole has a packed size
     for m in t:
-        kind = 'folder' if m.isdir() else 'file' if m.isreg() else 'link or device'
-        yield m.name, kind, m.size, (m.offset_data + m.size)/max(packed, 1), lambda m=m: t.extractfile(m)
+        ratio = (m.offset_data + m.size)/max(packed, 1)
+        yield m.name, _tar_kind(m), m.size, ratio, lambda m=m: t.extractfile(m)
 
-def _vet(entries, wanted, max_bytes, max_ratio): # {name: (bytes, opener)} of the wanted members, or why the archive is refused
+# %% ../../nbs/10d_download.ipynb #64dd74a2
+# raise where an entry is one that official archives never have
+def _check_entry(name, kind, size, ratio, seen, max_ratio):
+    if _unsafe(name): raise InputError(f"its entry {name!r} leads out of the folder")
+    if kind not in ('file', 'folder'): raise InputError(f"its entry {name!r} is a {kind}")
+    if kind == 'file' and name in seen: raise InputError(f"it has two entries {name!r}")
+    if ratio > max_ratio and size > 1 << 20:
+        raise InputError(f"its entry {name!r} unpacks to {ratio:,.0f} times its size, more than {max_ratio:,}")
+
+# {name: (bytes, opener)} of the wanted members, or why the archive is refused
+def _vet(entries, wanted, max_bytes, max_ratio):
     seen, found, total = set(), {}, 0
     for name, kind, size, ratio, opener in entries:
-        if _unsafe(name): raise InputError(f"its entry {name!r} leads out of the folder")
-        if kind not in ('file', 'folder'): raise InputError(f"its entry {name!r} is a {kind}")
-        if kind == 'file' and name in seen: raise InputError(f"it has two entries {name!r}")
-        if ratio > max_ratio and size > 1 << 20: raise InputError(f"its entry {name!r} unpacks to {ratio:,.0f} times its size, more than {max_ratio:,}")
+        _check_entry(name, kind, size, ratio, seen, max_ratio)
         seen.add(name)
-        if kind == 'file' and name in wanted: found[name], total = (size, opener), total + size
-        if total > max_bytes: raise InputError(f"its members unpack to {total:,} bytes or more, and {max_bytes:,} are allowed")
-    if gone := [m for m in wanted if m not in found]: raise InputError(f"it has no member {gone[0]!r}{nearest(gone[0], seen)}")
+        if kind == 'file' and name in wanted:
+            found[name] = size, opener
+            total += size
+        if total > max_bytes:
+            raise InputError(f"its members unpack to {total:,} bytes or more, and {max_bytes:,} are allowed")
+    gone = [m for m in wanted if m not in found]
+    if gone: raise InputError(f"it has no member {gone[0]!r}{nearest(gone[0], seen)}")
     return found
 
 # %% ../../nbs/10d_download.ipynb #5e6b2b80
@@ -309,6 +399,7 @@ def _opened(archive): # the entries of a zip, or of a tar in any packing
     else:
         with tarfile.open(archive) as t: yield _tar_entries(t, archive.stat().st_size)
 
+# %% ../../nbs/10d_download.ipynb #34f9de4a
 def _copy(opener, path, size): # write a member, and not a byte more than it declares
     left = size
     with opener() as src, open(path, 'wb') as out:
@@ -318,12 +409,16 @@ def _copy(opener, path, size): # write a member, and not a byte more than it dec
             out.write(piece)
     if left: raise EOFError('a member is shorter than it says')
 
+# %% ../../nbs/10d_download.ipynb #fc4a7c8b
 def _targets(dest, members): # {member: path below dest}
     named = dict(members) if hasattr(members, 'items') else {m: m for m in members}
     for to in named.values():
-        if _unsafe(to) or not (dest/to).resolve().is_relative_to(dest.resolve()): raise InputError(f"{to!r} is not a place below {dest}")
-    if folder := next((to for to in named.values() if (dest/to).is_dir()), None): raise InputError(f"{folder!r} is a folder below {dest}")
-    if len({to.casefold() for to in named.values()}) < len(named): raise InputError("two members shall become one file")
+        if _unsafe(to) or not (dest/to).resolve().is_relative_to(dest.resolve()):
+            raise InputError(f"{to!r} is not a place below {dest}")
+    folders = [to for to in named.values() if (dest/to).is_dir()]
+    if folders: raise InputError(f"{folders[0]!r} is a folder below {dest}")
+    if len({to.casefold() for to in named.values()}) < len(named):
+        raise InputError("two members shall become one file")
     return {m: dest/to for m, to in named.items()}
 
 # %% ../../nbs/10d_download.ipynb #c2eb9f61
@@ -338,6 +433,7 @@ def unpack(
     archive, dest = Path(archive), Path(dest).expanduser().absolute()
     if not archive.is_file(): raise InputError(f"there is no archive {archive}")
     goals, beside = _targets(dest, members), {}
+    no = f"{archive.name} is not unpacked:"
     try:
         with _opened(archive) as entries:
             for name, (size, opener) in _vet(entries, goals, max_bytes, max_ratio).items():
@@ -345,32 +441,42 @@ def unpack(
                 beside[name] = _beside(goals[name], f'.{uuid.uuid4().hex[:8]}.partial')
                 _copy(opener, beside[name], size)
         for name in goals: publish(beside[name], goals[name])
-    except InputError as e: raise InputError(f"{archive.name} is not unpacked: {e}") from None
-    except _DAMAGE as e: raise InputError(f"{archive.name} is not unpacked: it breaks off or is damaged ({_line(e)}); fetch it again") from None
-    except OSError as e: raise InputError(f"{archive.name} is not unpacked: cannot write below {dest} ({e.strerror})") from None
+    except InputError as e: raise InputError(f"{no} {e}") from None
+    except _DAMAGE as e: raise InputError(f"{no} it breaks off or is damaged ({_line(e)}); fetch it again") from None
+    except OSError as e: raise InputError(f"{no} cannot write below {dest} ({e.strerror})") from None
     finally:
         for path in beside.values(): path.unlink(missing_ok=True)
     return list(goals.values())
 
-# %% ../../nbs/10d_download.ipynb #9772e626
-def _movielens(release, mb, md5, members, folder=None, terms='no redistribution without permission'): # a release of MovieLens
+# %% ../../nbs/10d_download.ipynb #38475adb
+_PERMISSION = 'no redistribution without permission'
+
+def _movielens(release, mb, md5, members, folder=None, terms=_PERMISSION): # a release of MovieLens
     folder = folder or f'ml-{release}'
     page = f"https://grouplens.org/datasets/movielens/{'latest' if 'latest' in release else release}/"
-    urls = (f'https://files.grouplens.org/datasets/movielens/ml-{release}.zip',)
-    files = (dict(urls=urls, to=f'ml-{release}.zip', mb=mb, md5=md5, members=tuple(f'{folder}/{m}' for m in members)),)
-    return dict(page=page, terms=f'research only, no commercial use, {terms}', files=files)
+    file = dict(urls=(f'https://files.grouplens.org/datasets/movielens/ml-{release}.zip',), to=f'ml-{release}.zip',
+                mb=mb, md5=md5, members=tuple(f'{folder}/{m}' for m in members))
+    return dict(page=page, terms=f'research only, no commercial use, {terms}', files=(file,))
+
+# %% ../../nbs/10d_download.ipynb #a56c04cf
+def _lab_file(folder, name, mb, *urls): # one file of the McAuley lab, of which `urls` are the folders
+    return dict(urls=tuple(u + name for u in urls), to=f'{folder}/{name}', mb=mb)
 
 def _mcauley(folder, page, terms, **files): # files of the McAuley lab: name = (MB or None, addresses)
-    return dict(page=page, terms=terms,
-                files=tuple(dict(urls=tuple(u + f for u in urls), to=f'{folder}/{f}', mb=mb) for f, (mb, *urls) in files.items()))
+    entries = (_lab_file(folder, name, *about) for name, about in files.items())
+    return dict(page=page, terms=terms, files=tuple(entries))
 
+# %% ../../nbs/10d_download.ipynb #9772e626
 _LAB, _OLD = 'https://mcauleylab.ucsd.edu/public_datasets/', 'https://datarepo.eng.ucsd.edu/mcauley_group/'
 _STEAM = (_LAB + 'data/steam/', 'https://cseweb.ucsd.edu/~wckang/')
 _BOOKS = (_LAB + 'gdrive/goodreads/', _OLD + 'gdrive/goodreads/')
 _A14 = ('https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/', _LAB + 'data/amazon/categoryFiles/')
-_A18 = [(_LAB + f'data/amazon_v2/{part}/', _OLD + f'data/amazon_v2/{part}/') for part in ('categoryFilesSmall', 'metaFiles2')]
+_A18 = (_LAB + 'data/amazon_v2/categoryFilesSmall/', _OLD + 'data/amazon_v2/categoryFilesSmall/')
+_A18_META = (_LAB + 'data/amazon_v2/metaFiles2/', _OLD + 'data/amazon_v2/metaFiles2/')
 _DAT, _CSV = ('ratings.dat', 'movies.dat'), ('ratings.csv', 'movies.csv', 'README.txt')
-_UCSD, _CITE = 'https://cseweb.ucsd.edu/~jmcauley/datasets', 'its page tells the terms; its authors ask to be cited'
+_UCSD = 'https://cseweb.ucsd.edu/~jmcauley/datasets'
+_CITE = 'its page tells the terms; its authors ask to be cited'
+_README = 'its README tells the terms of redistribution'
 
 # %% ../../nbs/10d_download.ipynb #b6fd2bed
 ORIGINS = {
@@ -378,19 +484,25 @@ ORIGINS = {
     'ml-1m': _movielens('1m', 6, 'c4d9eecfca2ab87c1945afe126590906', (*_DAT, 'README')),
     'ml-10m': _movielens('10m', 66, 'ce571fd55effeba0271552578f2648bd', (*_DAT, 'README.html'), 'ml-10M100K'),
     'ml-20m': _movielens('20m', 199, 'cd245b17a1ae2cc31bb14903e1204af3', _CSV),
-    'ml-25m': _movielens('25m', 262, '6b51fb2759a8657d3bfcbfc42b592ada', _CSV, terms='its README tells the terms of redistribution'),
-    'ml-32m': _movielens('32m', 239, 'd472be332d4daa821edc399621853b57', _CSV, terms='its README tells the terms of redistribution'),
+    'ml-25m': _movielens('25m', 262, '6b51fb2759a8657d3bfcbfc42b592ada', _CSV, terms=_README),
+    'ml-32m': _movielens('32m', 239, 'd472be332d4daa821edc399621853b57', _CSV, terms=_README),
     'ml-latest-small': _movielens('latest-small', 1, None, _CSV, terms='redistribution under the same terms'),
-    'steam': _mcauley('steam', _UCSD + '.html#steam_data', _CITE, **{'steam_reviews.json.gz': (1300, *_STEAM), 'steam_games.json.gz': (3, *_STEAM)}),
-    'goodreads': _mcauley('goodreads', _UCSD + '/goodreads.html', 'academic use only, no redistribution, no commercial use',
+    'steam': _mcauley(
+        'steam', _UCSD + '.html#steam_data', _CITE,
+        **{'steam_reviews.json.gz': (1300, *_STEAM), 'steam_games.json.gz': (3, *_STEAM)}),
+    'goodreads': _mcauley(
+        'goodreads', _UCSD + '/goodreads.html', 'academic use only, no redistribution, no commercial use',
         **{'goodreads_interactions_dedup.json.gz': (11_000, *_BOOKS), 'goodreads_books.json.gz': (2_000, *_BOOKS),
            'goodreads_book_genres_initial.json.gz': (24, *_BOOKS)}),
-    'amazon-cds': _mcauley('amazon-2014', _UCSD + '/amazon/links.html', _CITE,
+    'amazon-cds': _mcauley(
+        'amazon-2014', _UCSD + '/amazon/links.html', _CITE,
         **{'reviews_CDs_and_Vinyl_5.json.gz': (None, *_A14), 'meta_CDs_and_Vinyl.json.gz': (None, *_A14)}),
-    'amazon-digital-music': _mcauley('amazon-2014', _UCSD + '/amazon/links.html', _CITE,
+    'amazon-digital-music': _mcauley(
+        'amazon-2014', _UCSD + '/amazon/links.html', _CITE,
         **{'reviews_Digital_Music_5.json.gz': (None, *_A14), 'meta_Digital_Music.json.gz': (None, *_A14)}),
-    'amazon-2018-cds': _mcauley('amazon-2018', _UCSD + '/amazon_v2/', _CITE,
-        **{'CDs_and_Vinyl_5.json.gz': (None, *_A18[0]), 'meta_CDs_and_Vinyl.json.gz': (None, *_A18[1])}),
+    'amazon-2018-cds': _mcauley(
+        'amazon-2018', _UCSD + '/amazon_v2/', _CITE,
+        **{'CDs_and_Vinyl_5.json.gz': (None, *_A18), 'meta_CDs_and_Vinyl.json.gz': (None, *_A18_META)}),
 }
 
 # %% ../../nbs/10d_download.ipynb #1f105892
@@ -401,13 +513,26 @@ def _size(files): # '13,024 MB', or that it is not known
 
 def _places(f): return list(f.get('members') or (f['to'],)) # what a file of an origin leaves below the data folder
 
-# %% ../../nbs/10d_download.ipynb #86633ae9
-def _take_out(archive, root, members, bad, say): # unpack, with a note on each member; what was damaged or changed is kept
+# %% ../../nbs/10d_download.ipynb #300dbc47
+# unpack, with a note on each member; what was damaged or changed is kept
+def _take_out(archive, root, members, bad, say):
     for p in bad.keys() & set(members):
         os.replace(root/p, _beside(root/p, '.wrong'))
-        say(f"{p} was taken out of {archive.name} again, because {bad[p].partition(' (')[0]}; what was there is now {Path(p).name}.wrong")
+        say(f"{p} was taken out of {archive.name} again, because {bad[p].partition(' (')[0]}; "
+            f"what was there is now {Path(p).name}.wrong")
     for path in unpack(archive, root, members): vouch(path)
 
+# %% ../../nbs/10d_download.ipynb #8bf1c14f
+def _changed(origin, root): # {place: what happened to it} of files that are there and not as they came
+    places = [p for f in origin['files'] for p in _places(f)]
+    found = {p: spoilt(root/p) for p in places if (root/p).is_file()}
+    return {p: why for p, why in found.items() if why}
+
+def _missing(origin, root, bad): # the files of an origin of which something is not there, or is spoilt
+    def whole(f): return all((root/p).is_file() and p not in bad for p in _places(f))
+    return [f for f in origin['files'] if not whole(f)]
+
+# %% ../../nbs/10d_download.ipynb #86633ae9
 def get(
     name:str,      # a key of `origins`
     root,          # the data folder
@@ -417,10 +542,11 @@ def get(
 ) -> list:         # paths of all files of the data set
     "Fetch and unpack what is missing of a named data set."
     origins = ORIGINS if origins is None else origins
-    if name not in origins: raise InputError(f"{name!r} has no known origin; there are {', '.join(origins)}{nearest(name, origins)}")
+    if name not in origins:
+        raise InputError(f"{name!r} has no known origin; there are {', '.join(origins)}{nearest(name, origins)}")
     o, root = origins[name], Path(root).expanduser().absolute()
-    bad = {p: why for f in o['files'] for p in _places(f) if (root/p).is_file() and (why := spoilt(root/p))}
-    missing = [f for f in o['files'] if not all((root/p).is_file() and p not in bad for p in _places(f))]
+    bad = _changed(o, root)
+    missing = _missing(o, root, bad)
     fetched = [f for f in missing if not (root/f['to']).is_file() or f['to'] in bad]
     if fetched: say(f"{name}: {_size(fetched)} to {root}; {o['terms']}; see {o['page']}")
     for f in missing:

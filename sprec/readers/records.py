@@ -26,16 +26,21 @@ from tqdm import tqdm
 from ..errors import InputError
 from .tables import Log, decode, file_hashes, seconds, tidy
 
-# %% ../../nbs/10b_records.ipynb #0711d3ce
-_strings = re.compile(r"""((?:[^'"\\]*+'[^'"\\]*+')*+[^'"\\]*+)"""                                        # plain strings and what is between
-                      r"""(?:('[^'\\]*+(?:\\.[^'\\]*+)*+'|"[^"\\]*+(?:\\.[^"\\]*+)*+")|\Z)""")           # one that is not plain, or the end
-_json_words = re.compile('true|false|null|NaN|Infinity').search
-_decode = json.JSONDecoder().decode
-
+# %% ../../nbs/10b_records.ipynb #0c35cb75
 def _literal(text): # the slow way; a warning about an odd escape such as '\d' would come once a line
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         return ast.literal_eval(text)
+
+# %% ../../nbs/10b_records.ipynb #c84aa36c
+# plain strings and what is between
+_strings = re.compile(r"""((?:[^'"\\]*+'[^'"\\]*+')*+[^'"\\]*+)"""
+                      # one that is not plain, or the end
+                      r"""(?:('[^'\\]*+(?:\\.[^'\\]*+)*+'|"[^"\\]*+(?:\\.[^"\\]*+)*+")|\Z)""")
+
+def _inside(text): # the inside of a string that is not plain, as JSON spells it
+    if '\\' in text: return json.dumps(_literal(text), ensure_ascii=False)[1:-1]
+    return text[1:-1].replace('"', '\\"')
 
 def _split_strings(line): # what is outside strings at even places, the insides as JSON spells them at odd ones
     if '"' not in line and '\\' not in line: return line.split("'")
@@ -44,18 +49,25 @@ def _split_strings(line): # what is outside strings at even places, the insides 
         plain, other = m.groups()
         pieces += plain.split("'")
         if other is None: return pieces
-        pieces.append(json.dumps(_literal(other), ensure_ascii=False)[1:-1] if '\\' in other else other[1:-1].replace('"', '\\"'))
+        pieces.append(_inside(other))
         at = m.end()
     raise ValueError("a quote that is not closed, or a backslash outside strings")
+
+# %% ../../nbs/10b_records.ipynb #bf0f6099
+_json_words = re.compile('true|false|null|NaN|Infinity').search
+_decode = json.JSONDecoder().decode
 
 def _respelt(line): # the value of a literal by way of JSON; an exception wherever the two might differ
     pieces = _split_strings(line)
     outside = '\0'.join(pieces[::2])                           # each \0 stands for a string
-    if _json_words(outside) or outside.count('[') + outside.count('{') > 100: raise ValueError("not JSON, or deeper than Python allows")
-    outside = outside.replace('u\0', '\0').replace('True', 'true').replace('False', 'false').replace('None', 'null')
+    if _json_words(outside) or outside.count('[') + outside.count('{') > 100:
+        raise ValueError("not JSON, or deeper than Python allows")
+    outside = outside.replace('u\0', '\0')
+    outside = outside.replace('True', 'true').replace('False', 'false').replace('None', 'null')
     pieces[::2] = outside.split('\0')
     return _decode('"'.join(pieces))
 
+# %% ../../nbs/10b_records.ipynb #0711d3ce
 def read_literal(
     line:str, # text, a number, True, False, None, or a list, tuple, set or dictionary of these
 ):            # its value; SyntaxError or ValueError where it is none
@@ -63,49 +75,87 @@ def read_literal(
     try: return _respelt(line)
     except Exception: return _literal(line)
 
-# %% ../../nbs/10b_records.ipynb #6da19173
+# %% ../../nbs/10b_records.ipynb #1606ab0d
 def _value(line): # of JSON or of a literal
     if not line.startswith(("{'", '{u')):                      # JSON never begins like this
         try: return json.loads(line)
         except ValueError: pass
     return read_literal(line)
 
+# %% ../../nbs/10b_records.ipynb #6da19173
+def _no_language(line, message): # why a line is neither JSON nor a literal
+    if 'too many nested' in message or 'Exceeds the limit' in message: return 'too deep or too long'
+    if line[0] == '{' and line[-1] != '}': return 'cut off'
+    return 'neither JSON nor a literal'
+
 def _record(line): # (the dict, None) or (None, why there is none)
     if not line: return None, 'empty'
     try: value = _value(line)
     except (RecursionError, MemoryError): return None, 'too deep or too long'
-    except SyntaxError as e:
-        if any(s in str(e) for s in ('too many nested', 'Exceeds the limit')): return None, 'too deep or too long'
-        return None, 'cut off' if line[0] == '{' and line[-1] != '}' else 'neither JSON nor a literal'
+    except SyntaxError as e: return None, _no_language(line, str(e))
     except (ValueError, TypeError): return None, 'holds something other than values'
     return (value, None) if isinstance(value, dict) else (None, 'a value, but no record')
 
+# %% ../../nbs/10b_records.ipynb #f9568b3b
 def _row(line, columns): # the same for values separated by commas
     try: values = next(csv.reader([line]), [])
     except csv.Error: values = []
-    return (dict(zip(columns, values)), None) if len(values) == len(columns) else (None, f'not {len(columns)} columns' if line else 'empty')
+    if len(values) == len(columns): return dict(zip(columns, values)), None
+    return None, f'not {len(columns)} columns' if line else 'empty'
 
-# %% ../../nbs/10b_records.ipynb #48555176
+# %% ../../nbs/10b_records.ipynb #132800bd
 _longest = 2**26 # bytes; a line of a log is a few thousand
 
+def _read_line(file): # bytes, None for a line that is too long to be a record, b'' at the end
+    line = file.readline(_longest)
+    if len(line) < _longest or line[-1:] == b'\n': return line
+    rest = line
+    while rest and rest[-1:] != b'\n': rest = file.readline(_longest)
+    return None
+
+# %% ../../nbs/10b_records.ipynb #1b4e4224
+def _unpacked(raw): # a file that may be packed, which its first bytes say
+    if raw.peek(2)[:2] != b'\x1f\x8b': return raw
+    return io.BufferedReader(gzip.GzipFile(fileobj=raw), 2**17)
+
+def _skip_mark(file, name): # go past a byte-order mark
+    start = file.peek(3)[:3]
+    if start[:2] in (b'\xff\xfe', b'\xfe\xff'):
+        raise InputError(f"{name} is UTF-16, whose lines cannot be told; save it as UTF-8")
+    if start == b'\xef\xbb\xbf': file.read(3)
+
 def _lines(path): # bytes, line by line, None for one that is too long to be a record
-    with open(path, 'rb') as raw, tqdm(total=path.stat().st_size, desc=path.name, unit='B', unit_scale=True, delay=3, leave=False) as bar:
-        file = io.BufferedReader(gzip.GzipFile(fileobj=raw), 2**17) if raw.peek(2)[:2] == b'\x1f\x8b' else raw
-        start = file.peek(3)[:3]
-        if start[:2] in (b'\xff\xfe', b'\xfe\xff'): raise InputError(f"{path.name} is UTF-16, whose lines cannot be told; save it as UTF-8")
-        if start == b'\xef\xbb\xbf': file.read(3)
-        n = 0
-        while line := file.readline(_longest):
-            if len(line) == _longest and line[-1:] != b'\n':
-                while (rest := file.readline(_longest)) and rest[-1:] != b'\n': pass
-                line = None
-            if (n := n + 1) % 4096 == 0: bar.update(raw.tell() - bar.n)
+    shown = dict(total=path.stat().st_size, desc=path.name, unit='B', unit_scale=True, delay=3, leave=False)
+    with open(path, 'rb') as raw, tqdm(**shown) as bar:
+        file = _unpacked(raw)
+        _skip_mark(file, path.name)
+        for n, line in enumerate(iter(partial(_read_line, file), b''), 1):
+            if n % 4096 == 0: bar.update(raw.tell() - bar.n)
             yield line
 
+# %% ../../nbs/10b_records.ipynb #bc550799
 def _text_line(raw, encoding=None): # (text, whether it is not what it was taken for)
     try: return raw.decode(encoding or 'utf-8').strip(), False
-    except UnicodeDecodeError: return (raw.decode(encoding, 'replace') if encoding else decode(raw)[0]).strip(), True
-    except LookupError: return decode(raw, encoding)[0], False                  # says that there is no such encoding
+    except UnicodeDecodeError: text = raw.decode(encoding, 'replace') if encoding else decode(raw)[0]
+    # says that there is no such encoding
+    except LookupError: return decode(raw, encoding)[0], False
+    return text.strip(), True
+
+# %% ../../nbs/10b_records.ipynb #d39b889a
+# (the dict or None, why there is none or None, the text, whether it was mended) of a line
+def _outcome(raw, parse, encoding):
+    if raw is None: return None, 'too deep or too long', '', False
+    text, odd = _text_line(raw, encoding)
+    return *parse(text), text, odd
+
+def _no_records(name, first, columns): # one sentence on a file without a record
+    if not first: return f"{name} is empty; it needs one record a line"
+    text, why = first
+    if columns: wanted = f"{len(columns)} values separated by commas ({', '.join(columns)})"
+    else: wanted = """JSON such as {"id": "7"} or a literal such as {'id': '7'}"""
+    hint = '; a list of records has to be written one record a line' if text[0] == '[' else ''
+    return (f"no line of {name} is a record: the first is {why} and begins {text[:60]!r}; "
+            f"expected on each line {wanted}{hint}")
 
 # %% ../../nbs/10b_records.ipynb #8da58bea
 def read_records(
@@ -117,57 +167,55 @@ def read_records(
     "Yield the records of a file, one a line; count the lines that hold none by reason."
     path, counts = Path(path), {} if counts is None else counts
     counts.update(records=0, mended=0, unreadable=Counter())
-    parse, why, first = partial(_row, columns=columns) if columns else _record, counts['unreadable'], None
+    parse = partial(_row, columns=columns) if columns else _record
+    why, first = counts['unreadable'], None
     if not path.is_file(): raise InputError(f"there is no file {path.name!r}; check the path")
     try:
         for raw in _lines(path):
-            if raw is None: text, (record, reason) = '', (None, 'too deep or too long')
-            else:
-                text, odd = _text_line(raw, encoding)
-                counts['mended'] += odd
-                record, reason = parse(text)
+            record, reason, text, odd = _outcome(raw, parse, encoding)
+            counts['mended'] += odd
             if reason is None:
                 counts['records'] += 1
                 yield record
-            else:
-                why[reason] += 1
-                first = first or (text and (text, reason))
-                if not counts['records'] and why.total() == 10_000: break     # not such a file: do not read on for an hour
+                continue
+            why[reason] += 1
+            first = first or (text and (text, reason))
+            # not such a file: do not read on for an hour
+            if not counts['records'] and why.total() == 10_000: break
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
-        raise InputError(f"{path.name} is damaged or cut off after {counts['records']:,} records ({e}); fetch it again and compare its size") from None
+        raise InputError(f"{path.name} is damaged or cut off after {counts['records']:,} records ({e}); "
+                         "fetch it again and compare its size") from None
     if not counts['records']: raise InputError(_no_records(path.name, first, columns))
 
-def _no_records(name, first, columns): # one sentence on a file without a record
-    if not first: return f"{name} is empty; it needs one record a line"
-    wanted = f"{len(columns)} values separated by commas ({', '.join(columns)})" if columns else """JSON such as {"id": "7"} or a literal such as {'id': '7'}"""
-    hint = '; a list of records has to be written one record a line' if first[0][0] == '[' else ''
-    return f"no line of {name} is a record: the first is {first[1]} and begins {first[0][:60]!r}; expected on each line {wanted}{hint}"
-
-# %% ../../nbs/10b_records.ipynb #9ee9965f
-class _Texts: # a column of texts that repeat, each kept once
-    def __init__(self): self.seen, self.codes = {}, array('i')
-    def add(self, value): self.codes.append(self.seen.setdefault(_text(value), len(self.seen)))
-    def texts(self): return pd.Series(list(self.seen), dtype=object)
-    def spread(self, values): return np.asarray(values)[np.asarray(self.codes)] if self.codes else np.asarray(values)[:0]
-    def column(self): return pd.Series(self.spread(self.texts()), dtype=object)
-
+# %% ../../nbs/10b_records.ipynb #1206cbcb
 def _text(value): # a field as text, '' where it holds nothing that can be a name
     if isinstance(value, str): return value.strip()
     return str(value) if isinstance(value, float) or isinstance(value, int) and abs(value) < 2**64 else ''
 
+# %% ../../nbs/10b_records.ipynb #289c5654
+class _Texts: # a column of texts that repeat, each kept once
+    def __init__(self): self.seen, self.codes = {}, array('i')
+    def add(self, value): self.codes.append(self.seen.setdefault(_text(value), len(self.seen)))
+    def texts(self): return pd.Series(list(self.seen), dtype=object)
+    def spread(self, values):
+        return np.asarray(values)[np.asarray(self.codes)] if self.codes else np.asarray(values)[:0]
+    def column(self): return pd.Series(self.spread(self.texts()), dtype=object)
+
+# %% ../../nbs/10b_records.ipynb #9ee9965f
 def _fields(path, names, counts, columns=None, encoding=None): # {field: _Texts} over all records of a file
     out, shown, gone = {n: _Texts() for n in names}, None, dict.fromkeys(names)
     for record in read_records(path, counts, columns, encoding):
         shown = shown or record
         if gone: gone = {n: None for n in gone if n not in record}
         for n, c in out.items(): c.add(record.get(n))
-    if gone: raise InputError(f"no record of {path.name} has {' or '.join(map(repr, gone))}; the first has {', '.join(map(repr, list(shown)[:12]))}; is it the right file?")
-    return out
+    if not gone: return out
+    raise InputError(f"no record of {path.name} has {' or '.join(map(repr, gone))}; "
+                     f"the first has {', '.join(map(repr, list(shown)[:12]))}; is it the right file?")
 
 def _events(user, item, time, **more): # the table of events
     return pd.DataFrame(dict(user=user.column(), item=item.column(), time=np.asarray(time, float)) | more)
 
-# %% ../../nbs/10b_records.ipynb #62bb99cb
+# %% ../../nbs/10b_records.ipynb #73d93c61
 _tidy = lru_cache(2**14)(tidy)
 
 def _names(value): # the texts in lists of lists, tidied, in order, once each
@@ -178,28 +226,44 @@ def _names(value): # the texts in lists of lists, tidied, in order, once each
         elif isinstance(v, (list, tuple)): stack.extend(reversed(v))
     return [n for n in out if n]
 
+# %% ../../nbs/10b_records.ipynb #bf6d1622
 def _title(*values): # the first that is more than blanks, as written
-    return next((t for t in (v if isinstance(v, str) else _text(v) for v in values) if t.strip()), '')
+    for v in values:
+        text = v if isinstance(v, str) else _text(v)
+        if text.strip(): return text
+    return ''
 
-def _items(path, take, counts, encoding=None): # (the table of items, what became of the rows); take: record -> id, title, categories
+# %% ../../nbs/10b_records.ipynb #bbf9a7a9
+# (the table of items, what became of the rows); take: record -> id, title, categories
+def _items(path, take, counts, encoding=None):
     rows, tally = {}, Counter(rows=0)
     for record in read_records(path, counts, encoding=encoding):
         item, title, names = take(record)
-        tally.update({'rows': 1, 'no id': not item, 'repeated id': item in rows, 'no title': not title, 'no category': not names})
+        tally.update({'rows': 1, 'no id': not item, 'repeated id': item in rows,
+                      'no title': not title, 'no category': not names})
         if item and (item not in rows or (title and not rows[item][0])): rows[item] = title, names
     if not rows: raise InputError(f"no record of {path.name} has an id; is it the right file?")
     titles, names = zip(*rows.values())
-    return pd.DataFrame(dict(item=pd.Series(list(rows), dtype=object), title=pd.Series(titles, dtype=object), categories=list(names))), dict(tally)
+    ids, titles = pd.Series(list(rows), dtype=object), pd.Series(titles, dtype=object)
+    return pd.DataFrame(dict(item=ids, title=titles, categories=list(names))), dict(tally)
+
+# %% ../../nbs/10b_records.ipynb #62bb99cb
+def _mended(name, n): # what is to be said of a file with lines that are not in its encoding
+    return (f"{name} holds {n:,} lines that are not in its encoding; their texts were read as cp1252 "
+            "(Windows, western Europe), or have '\ufffd'; if that is wrong, "
+            "name the encoding, such as encoding='cp1251'")
 
 def _notes(files, counts, **more): # lines for the manifest; counts: {role: what read_records told}
     why = {f'{role}: {reason}': n for role, c in counts.items() for reason, n in c['unreadable'].items()}
     odd = {files[role].name: c['mended'] for role, c in counts.items() if c['mended']}
-    remarks = [f"{name} holds {n:,} lines that are not in its encoding; their texts were read as cp1252 (Windows, western Europe), or have '\ufffd'; if that is wrong, name the encoding, such as encoding='cp1251'" for name, n in odd.items()]
-    return dict(files=file_hashes(files.values()), unreadable=why, lines_mended=sum(odd.values()), remarks=[*remarks, *more.pop('remarks', [])]) | more
+    remarks = [_mended(name, n) for name, n in odd.items()] + more.pop('remarks', [])
+    hashes, mended = file_hashes(files.values()), sum(odd.values())
+    return dict(files=hashes, unreadable=why, lines_mended=mended, remarks=remarks) | more
 
-# %% ../../nbs/10b_records.ipynb #34c871fb
-def _check_steam(categories):
-    if categories not in ('genres', 'tags'): raise InputError(f"categories is {categories!r}; Steam has 'genres' and 'tags'")
+# %% ../../nbs/10b_records.ipynb #6658cd43
+def _check_steam(categories): # raise unless Steam has such categories
+    if categories not in ('genres', 'tags'):
+        raise InputError(f"categories is {categories!r}; Steam has 'genres' and 'tags'")
 
 def steam_categories(
     path,              # steam_games.json.gz
@@ -210,9 +274,17 @@ def steam_categories(
     _check_steam(categories)
     out = {}
     for game in read_records(Path(path), {} if counts is None else counts):
-        if title := tidy(_title(game.get('app_name'), game.get('title'))): out.setdefault(title, {}).update(dict.fromkeys(_names(game.get(categories))))
+        title = tidy(_title(game.get('app_name'), game.get('title')))
+        if title: out.setdefault(title, {}).update(dict.fromkeys(_names(game.get(categories))))
     if not out: raise InputError(f"no record of {Path(path).name} has a title; is it the right file?")
     return {t: list(names) for t, names in out.items()}
+
+# %% ../../nbs/10b_records.ipynb #34c871fb
+def _game(game, categories, used): # (id, title, categories) of a row of the catalogue
+    named = _title(game.get('app_name'))
+    title = named or _title(game.get('title'))
+    used.update(titles_from_title=bool(title and not named))
+    return _text(game.get('id')), title, _names(game.get(categories))
 
 def read_steam(
     files,                 # dict with the paths `reviews` and `games`
@@ -222,27 +294,62 @@ def read_steam(
     "Read the Steam reviews and catalogue of UCSD."
     _check_steam(categories)
     counts, used = dict(reviews={}, games={}), Counter()
-    def take(game):
-        title = _title(game.get('app_name'), game.get('title'))
-        used.update(titles_from_title=bool(title and not _title(game.get('app_name'))))
-        return _text(game.get('id')), title, _names(game.get(categories))
     f = _fields(files['reviews'], ('username', 'product_id', 'date'), counts['reviews'], encoding=encoding)
+    take = partial(_game, categories=categories, used=used)
     items, rows = _items(files['games'], take, counts['games'], encoding)
     time = f['date'].spread(seconds(f['date'].texts()))
-    return Log(_events(f['username'], f['product_id'], time), items,
-               _notes(files, counts, item_rows=rows, no_date=int(np.isnan(time).sum()), clock='day', **used))
+    notes = _notes(files, counts, item_rows=rows, no_date=int(np.isnan(time).sum()), clock='day', **used)
+    return Log(_events(f['username'], f['product_id'], time), items, notes)
 
-# %% ../../nbs/10b_records.ipynb #ebf0c959
-_date = re.compile(r'[A-Z][a-z]{2} ([A-Z][a-z]{2}) (\d\d) (\d\d:\d\d:\d\d) ([+-]\d{4}) ((?:1[7-9]|2[01])\d\d)').fullmatch
+# %% ../../nbs/10b_records.ipynb #4f305dac
+_date = re.compile(r'[A-Z][a-z]{2} ([A-Z][a-z]{2}) (\d\d) (\d\d:\d\d:\d\d) '
+                   r'([+-]\d{4}) ((?:1[7-9]|2[01])\d\d)').fullmatch
 _months = {m: f'{n:02d}' for n, m in enumerate('Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split(), 1)}
 
+def _iso(text): # a date of Goodreads as ISO spells it, '' where it is none
+    m = _date(text)
+    return f'{m[5]}-{_months.get(m[1], "")}-{m[2]}T{m[3]}{m[4]}' if m else ''
+
 def _goodreads_seconds(texts): # Series of text -> float64 seconds since 1970 (UTC), NaN where there is no date
-    iso = [f'{m[5]}-{_months.get(m[1], "")}-{m[2]}T{m[3]}{m[4]}' if (m := _date(t)) else '' for t in texts]
+    iso = [_iso(t) for t in texts]
     return seconds(pd.Series(iso, dtype=object)).round().to_numpy()
 
+# %% ../../nbs/10b_records.ipynb #ebf0c959
 def _no_times(path): # what is wrong with the csv
-    return (f"{path.name} has no times: its columns are user_id, book_id, is_read, rating and is_reviewed, so its rows cannot be put in order; "
-            "use goodreads_interactions_dedup.json.gz, or goodreads_interactions_GENRE.json.gz for one genre, of the same source")
+    return (f"{path.name} has no times: its columns are user_id, book_id, is_read, rating and is_reviewed, "
+            "so its rows cannot be put in order; use goodreads_interactions_dedup.json.gz, "
+            "or goodreads_interactions_GENRE.json.gz for one genre, of the same source")
+
+# %% ../../nbs/10b_records.ipynb #0d0904b3
+def _by_votes(votes): # names of genres, the one with most votes first
+    def rank(name): return -votes[name] if isinstance(votes[name], (int, float)) else 0
+    return sorted(votes, key=rank)
+
+def _genres(path, counts, encoding): # {book: names of its genres}
+    out = {}
+    for record in read_records(path, counts, encoding=encoding):
+        votes = record.get('genres')
+        out[_text(record.get('book_id'))] = _by_votes(votes) if isinstance(votes, dict) else []
+    return out
+
+# %% ../../nbs/10b_records.ipynb #7a99b8c1
+def _when(read_at, added): # (seconds: when a book was read, or else shelved; how often it was which)
+    unread = np.isnan(read_at)
+    time = np.where(unread, added, read_at)
+    shelved = int((unread & ~np.isnan(added)).sum())
+    return time, dict(read_at=int((~unread).sum()), date_added=shelved, nothing=int(np.isnan(time).sum()))
+
+# %% ../../nbs/10b_records.ipynb #c2678baf
+_interaction = 'user_id', 'book_id', 'date_added', 'read_at', 'is_read', 'rating'
+
+# (the table of events, bool [n]: whether a book was read, how often time came from where)
+def _shelves(path, counts, encoding):
+    f = _fields(path, _interaction, counts, encoding=encoding)
+    read_at, added = (f[k].spread(_goodreads_seconds(f[k].texts())) for k in ('read_at', 'date_added'))
+    is_read = f['is_read'].spread(f['is_read'].texts().str.lower().isin(['true', '1']))
+    stars = pd.to_numeric(f['rating'].texts(), errors='coerce').astype(float).replace(0, np.nan)
+    time, came = _when(read_at, added)
+    return _events(f['user_id'], f['book_id'], time, rating=f['rating'].spread(stars)), is_read, came
 
 # %% ../../nbs/10b_records.ipynb #fd05c030
 def read_goodreads(
@@ -252,31 +359,49 @@ def read_goodreads(
     encoding:str=None,    # UTF-8, and cp1252 for texts that are not, if None
 ) -> Log:
     "Read the Goodreads interactions, books and genres of UCSD."
-    if title not in ('title', 'title_without_series'): raise InputError(f"title is {title!r}; a book has 'title' and 'title_without_series'")
-    if re.search(r'\.csv(\.gz)?$', files['interactions'].name, re.I): raise InputError(_no_times(files['interactions']))
-    counts, genres = {role: {} for role in files}, {}
-    for record in read_records(files['genres'], counts['genres'], encoding=encoding) if 'genres' in files else ():
-        votes = record.get('genres') if isinstance(record.get('genres'), dict) else {}
-        genres[_text(record.get('book_id'))] = sorted(votes, key=lambda g: -votes[g] if isinstance(votes[g], (int, float)) else 0)
+    if title not in ('title', 'title_without_series'):
+        raise InputError(f"title is {title!r}; a book has 'title' and 'title_without_series'")
+    log = files['interactions']
+    if re.search(r'\.csv(\.gz)?$', log.name, re.I): raise InputError(_no_times(log))
+    counts = {role: {} for role in files}
+    genres = _genres(files['genres'], counts['genres'], encoding) if 'genres' in files else {}
     def take(book):
         item = _text(book.get('book_id'))
-        return item, _title(book.get(title), book.get('title'), book.get('title_without_series')), _names(genres.get(item))
+        name = _title(book.get(title), book.get('title'), book.get('title_without_series'))
+        return item, name, _names(genres.get(item))
     items, rows = _items(files['books'], take, counts['books'], encoding)
-    f = _fields(files['interactions'], ('user_id', 'book_id', 'date_added', 'read_at', 'is_read', 'rating'), counts['interactions'], encoding=encoding)
-    read_at, added = (f[k].spread(_goodreads_seconds(f[k].texts())) for k in ('read_at', 'date_added'))
-    is_read = f['is_read'].spread(f['is_read'].texts().str.lower().isin(['true', '1']))
-    rating = f['rating'].spread(pd.to_numeric(f['rating'].texts(), errors='coerce').astype(float).replace(0, np.nan))
-    events = _events(f['user_id'], f['book_id'], np.where(np.isnan(read_at), added, read_at), rating=rating)
-    came = dict(read_at=int((~np.isnan(read_at)).sum()), date_added=int((np.isnan(read_at) & ~np.isnan(added)).sum()), nothing=int(events.time.isna().sum()))
+    events, is_read, came = _shelves(log, counts['interactions'], encoding)
     if only_read: events = events[is_read].reset_index(drop=True)
-    return Log(events, items, _notes(files, counts, item_rows=rows, time_from=came, not_read=int((~is_read).sum()), only_read=only_read))
+    notes = dict(item_rows=rows, time_from=came, not_read=int((~is_read).sum()), only_read=only_read)
+    return Log(events, items, _notes(files, counts, **notes))
 
 # %% ../../nbs/10b_records.ipynb #e17c1001
-_tags = 'a|body|button|div|font|form|h[1-6]|head|html|iframe|img|input|li|link|meta|ol|option|p|script|select|span|style|table|tbody|td|th|tr|ul'
-_page = re.compile(rf'</?(?:{_tags})(?=[\s/>]|$)|<!--|<!doctype|\bgetTime\(\)|\bfunction\s*\(|^\s*(?:var|let|const)\s+\w+\s*=|\b(?:document|window)\.\w+\s*[=(]', re.I).search
+_tags = ('a|body|button|div|font|form|h[1-6]|head|html|iframe|img|input|li|link|meta|ol|option|p|'
+         'script|select|span|style|table|tbody|td|th|tr|ul')
+_page = re.compile(rf'</?(?:{_tags})(?=[\s/>]|$)|<!--|<!doctype|\bgetTime\(\)|\bfunction\s*\(|'
+                   r'^\s*(?:var|let|const)\s+\w+\s*=|\b(?:document|window)\.\w+\s*[=(]', re.I).search
 
 def _of_a_page(text): # whether a title or a category is HTML or script
-    return bool(('<' in text or '&lt;' in text or '(' in text or '=' in text) and _page(html.unescape(text)))
+    if not any(sign in text for sign in ('<', '&lt;', '(', '=')): return False
+    return bool(_page(html.unescape(text)))
+
+# %% ../../nbs/10b_records.ipynb #e69641c8
+# (id, title, categories) of a row of the metadata; `page` counts what is HTML or script
+def _product(product, page):
+    title, names = _title(product.get('title')), _names(product.get('categories') or product.get('category'))
+    good = [n for n in names if not _of_a_page(n)]
+    odd = _of_a_page(title)
+    page.update(titles=odd, categories=len(names) - len(good))
+    return _text(product.get('asin')), '' if odd else title, good
+
+# %% ../../nbs/10b_records.ipynb #28028872
+# (users, items, ratings, times, the order of the columns) of a csv without a header
+def _rated(path, known, counts, encoding):
+    columns = 'user', 'item', 'rating', 'time'
+    f = _fields(path, columns, counts, columns=columns, encoding=encoding)
+    swapped = len(f['user'].seen.keys() & known) > len(f['item'].seen.keys() & known)
+    if not swapped: return *f.values(), 'user, item, rating, time'
+    return f['item'], f['user'], f['rating'], f['time'], 'item, user, rating, time'
 
 # %% ../../nbs/10b_records.ipynb #fd276887
 def read_amazon(
@@ -284,26 +409,23 @@ def read_amazon(
     encoding:str=None, # UTF-8, and cp1252 for texts that are not, if None
 ) -> Log:          # times are days
     "Read the Amazon reviews or ratings of 2014 or 2018 with their metadata."
-    counts, notes, page = dict(reviews={}, meta={}), dict(clock='day'), Counter()
-    def take(product):
-        title, names = _title(product.get('title')), _names(product.get('categories') or product.get('category'))
-        good = [n for n in names if not _of_a_page(n)]
-        page.update(titles=_of_a_page(title), categories=len(names) - len(good))
-        return _text(product.get('asin')), '' if _of_a_page(title) else title, good
-    items, rows = _items(files['meta'], take, counts['meta'], encoding)
-    notes['pieces_of_a_page'] = dict(page)
-    if page.total(): notes['remarks'] = [f"{files['meta'].name}: {page['titles']:,} titles and {page['categories']:,} categories are pieces of a web page (HTML or script); they count as none"]
-    if re.search(r'\.csv(\.gz)?$', files['reviews'].name, re.I):
-        f = _fields(files['reviews'], ('user', 'item', 'rating', 'time'), counts['reviews'], columns=('user', 'item', 'rating', 'time'), encoding=encoding)
-        known = set(items.item)
-        swapped = len(f['user'].seen.keys() & known) > len(f['item'].seen.keys() & known)
-        user, item, rating, time = (f[k] for k in (('item', 'user') if swapped else ('user', 'item')) + ('rating', 'time'))
-        notes['columns'] = 'item, user, rating, time' if swapped else 'user, item, rating, time'
-    else: user, item, rating, time = _fields(files['reviews'], ('reviewerID', 'asin', 'overall', 'unixReviewTime'), counts['reviews'], encoding=encoding).values()
+    reviews, meta, counts, page = files['reviews'], files['meta'], dict(reviews={}, meta={}), Counter()
+    items, rows = _items(meta, partial(_product, page=page), counts['meta'], encoding)
+    notes = dict(clock='day', pieces_of_a_page=dict(page))
+    if page.total():
+        notes['remarks'] = [f"{meta.name}: {page['titles']:,} titles and {page['categories']:,} categories "
+                            "are pieces of a web page (HTML or script); they count as none"]
+    if re.search(r'\.csv(\.gz)?$', reviews.name, re.I):
+        *columns, notes['columns'] = _rated(reviews, set(items.item), counts['reviews'], encoding)
+    else:
+        names = 'reviewerID', 'asin', 'overall', 'unixReviewTime'
+        columns = _fields(reviews, names, counts['reviews'], encoding=encoding).values()
+    user, item, rating, time = columns
     rating = rating.spread(pd.to_numeric(rating.texts(), errors='coerce').astype(float))
-    return Log(_events(user, item, time.spread(seconds(time.texts())), rating=rating), items, _notes(files, counts, item_rows=rows, **notes))
+    events = _events(user, item, time.spread(seconds(time.texts())), rating=rating)
+    return Log(events, items, _notes(files, counts, item_rows=rows, **notes))
 
-# %% ../../nbs/10b_records.ipynb #d80de14f
+# %% ../../nbs/10b_records.ipynb #c1f38e79
 _json = r'.*\.jsonl?(\.gz)?'
 _files = { # reader -> role -> patterns of file names, the first that fits anything counts
     'steam': dict(reviews=['steam_reviews' + _json], games=['steam_games' + _json]),
@@ -312,28 +434,52 @@ _files = { # reader -> role -> patterns of file names, the first that fits anyth
     'amazon': dict(reviews=['reviews_' + _json + r'|ratings_.*\.csv(\.gz)?'], meta=['meta_' + _json]),
 }
 
-def _role(folder, names, reader, role, patterns): # the path that plays a part, or None
-    for found in ([n for n in names if re.fullmatch(p, n, re.I)] for p in patterns):
-        if len(found) > 1: raise InputError(f"{folder.name} has {len(found)} files that could be the {role} of {reader}: {', '.join(found)}; keep one, or put the others in folders of their own")
-        if found: return folder/found[0]
+# %% ../../nbs/10b_records.ipynb #88b634cc
+def _departments(names): # a pattern of the departments of Amazon whose metadata are there
+    meta = [n for n in names if re.fullmatch('meta_' + _json, n, re.I)]
+    return '|'.join(re.escape(re.split(r'\.jsonl?', n[5:], flags=re.I)[0]) for n in meta)
 
+def _roles(reader, names): # role -> patterns; in 2018 the reviews have the bare name of the department
+    roles, departments = _files[reader], _departments(names)
+    if reader != 'amazon' or not departments: return roles
+    return roles | dict(reviews=[roles['reviews'][0] + rf'|({departments})(_5)?\.(jsonl?|csv)(\.gz)?'])
+
+# %% ../../nbs/10b_records.ipynb #7fe4612f
+def _role(folder, names, reader, role, patterns): # the path that plays a part, or None
+    for pattern in patterns:
+        found = [n for n in names if re.fullmatch(pattern, n, re.I)]
+        if len(found) > 1:
+            raise InputError(f"{folder.name} has {len(found)} files that could be the {role} of {reader}: "
+                             f"{', '.join(found)}; keep one, or put the others in folders of their own")
+        if found: return folder/found[0]
+    return None
+
+def _cast(folder, names, reader): # {role: path} of a reader's files, None where its first is not there
+    roles = _roles(reader, names)
+    main, *others = roles
+    first = _role(folder, names, reader, main, roles[main])
+    if first is None: return None
+    files = {main: first} | {r: _role(folder, names, reader, r, roles[r]) for r in others}
+    gone = [r for r in others if files[r] is None and r != 'genres']
+    if gone:
+        wanted = roles[gone[0]][0].split('.')[0]
+        raise InputError(f"{folder.name} has {first.name} but no file {wanted}*.json.gz with the {gone[0]}; "
+                         "put it beside")
+    return {r: p for r, p in files.items() if p}
+
+# %% ../../nbs/10b_records.ipynb #d80de14f
 def detect_records(
     folder,   # a folder with files from Steam, Goodreads or Amazon
 ):            # (name of the reader, its dict of paths), or None where the files are none of these
     "Tell by the file names which reader a folder is for."
     folder = Path(folder).resolve()
     names, out = sorted(p.name for p in folder.iterdir() if p.is_file()), []
-    departments = '|'.join(re.escape(re.split(r'\.jsonl?', n[5:], flags=re.I)[0]) for n in names if re.fullmatch('meta_' + _json, n, re.I))
-    for reader, roles in _files.items():
-        if reader == 'amazon' and departments:                   # in 2018 the reviews have the bare name of the department
-            roles = roles | dict(reviews=[roles['reviews'][0] + rf'|({departments})(_5)?\.(jsonl?|csv)(\.gz)?'])
-        main = next(iter(roles))
-        if (first := _role(folder, names, reader, main, roles[main])) is None: continue
-        files = {main: first} | {r: _role(folder, names, reader, r, p) for r, p in roles.items() if r != main}
-        gone = next((r for r, p in files.items() if p is None and r != 'genres'), None)
-        if gone: raise InputError(f"{folder.name} has {first.name} but no file {roles[gone][0].split('.')[0]}*.json.gz with the {gone}; put it beside")
-        out.append((reader, {r: p for r, p in files.items() if p}))
-    if len(out) > 1: raise InputError(f"{folder.name} has files of {' and of '.join(r for r, _ in out)}; put each in a folder of its own")
+    for reader in _files:
+        files = _cast(folder, names, reader)
+        if files: out.append((reader, files))
+    if len(out) > 1:
+        raise InputError(f"{folder.name} has files of {' and of '.join(r for r, _ in out)}; "
+                         "put each in a folder of its own")
     return out[0] if out else None
 
 # %% ../../nbs/10b_records.ipynb #32459456

@@ -26,10 +26,15 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 from ..errors import InputError
 
-# %% ../../nbs/10a_tables.ipynb #5d005bce
-_WINDOWS = {k: bytes([k]).decode('cp1252') for k in range(128, 160) if k not in (0x81, 0x8d, 0x8f, 0x90, 0x9d)} # what cp1252 has where latin-1 has control characters
+# %% ../../nbs/10a_tables.ipynb #565f41dd
+_NO_CP1252 = (0x81, 0x8d, 0x8f, 0x90, 0x9d)
+# what cp1252 has where latin-1 has control characters
+_WINDOWS = {k: bytes([k]).decode('cp1252') for k in range(128, 160) if k not in _NO_CP1252}
 
-def tidy(title:str) -> str:
+# %% ../../nbs/10a_tables.ipynb #5d005bce
+def tidy(
+    title:str, # as written, perhaps read in a wrong encoding
+) -> str:      # as it was meant
     "Undo UTF-8 or cp1252 read as latin-1, HTML entities, control characters and outer blanks."
     if title.isascii() and title.isprintable() and '&' not in title: return title.strip()
     try: title = title.encode('latin-1').decode('utf-8')
@@ -38,7 +43,10 @@ def tidy(title:str) -> str:
     title = re.sub(r'\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*', ' ', title)
     return title.encode('utf-8', 'replace').decode('utf-8').strip()
 
-# %% ../../nbs/10a_tables.ipynb #e17b1002
+# %% ../../nbs/10a_tables.ipynb #d13f0ae0
+# how Python keeps a bad byte -> that byte in cp1252
+_STRAY = {0xdc00 + k: _WINDOWS.get(k, chr(k)) for k in range(128, 256)}
+
 def _mend(b): # (text, whether it was no UTF-8) of one cell
     try: return b.decode(), False
     except UnicodeDecodeError: text = b.decode('utf-8', 'surrogateescape')
@@ -46,89 +54,138 @@ def _mend(b): # (text, whether it was no UTF-8) of one cell
     if sum(c > '\x7f' for c in text) > 2*stray: return text.translate(_STRAY), True
     return b.decode('latin-1').translate(_WINDOWS), True
 
-_STRAY = {0xdc00 + k: _WINDOWS.get(k, chr(k)) for k in range(128, 256)} # how Python keeps a bad byte -> that byte in cp1252
+# %% ../../nbs/10a_tables.ipynb #db718449
 _cell = re.compile(rb"""[^\r\n\t"'|,;:]+""").sub
 
-def _named(data, encoding, name): # (text, lines with something unreadable) in the encoding that was asked for
-    try:
-        try: return data.decode(encoding), 0
-        except UnicodeDecodeError: lines = data.decode(encoding, 'replace').split('\n')
-    except (LookupError, UnicodeError): raise InputError(f"there is no encoding {encoding!r} for text; there are utf-8, cp1252, cp1251, gbk, shift_jis and the others that Python knows") from None
-    bad = [n for n, line in enumerate(lines, 1) if '\ufffd' in line]
-    if 2*len(bad) > sum(not line.isascii() for line in lines): raise InputError(f"{name} is not {encoding}: {len(bad):,} lines cannot be read, the first is line {bad[0]}; give another encoding")
-    return '\n'.join(lines), len(bad)
-
-def decode(
-    data:bytes,         # a file, or a line of one
-    encoding:str=None,  # what it is written in; UTF-8 with cells in cp1252 if None
-    name:str='the file',
-) -> tuple:             # (text, {encoding, cells_mended})
-    "Bytes as text, and how they were read."
-    if encoding: text, bad = _named(data, encoding, name); return text.removeprefix('\ufeff'), dict(encoding=encoding) | (dict(lines_mended=bad) if bad else {})
-    if data[:2] in (b'\xff\xfe', b'\xfe\xff'): raise InputError(f"{name} is UTF-16; save it as UTF-8, or give encoding='utf-16'")
-    data = data.removeprefix(b'\xef\xbb\xbf')
-    try: return data.decode(), dict(encoding='utf-8')
-    except UnicodeDecodeError: kinds = Counter()
+def _mend_cells(data): # (text, {encoding, cells_mended}) of bytes that are not UTF-8 throughout
+    kinds = Counter()
     def cell(m):
         if m[0].isascii(): return m[0]
         text, odd = _mend(m[0])
         kinds[odd] += 1
         return text.encode()
-    return _cell(cell, data).decode(), dict(encoding='utf-8 and cp1252' if kinds[False] else 'cp1252', cells_mended=kinds[True])
+    text = _cell(cell, data).decode()
+    return text, dict(encoding='utf-8 and cp1252' if kinds[False] else 'cp1252', cells_mended=kinds[True])
 
-def letters(name, how): # what is to be said of how a file was read, as a list of at most one sentence
-    if n := how.get('lines_mended'): return [f"{name}: {n:,} lines hold what is no {how['encoding']}; it became '\ufffd'"]
-    if not (n := how.get('cells_mended')): return []
-    return [f"{name} is not UTF-8 throughout: {n:,} cells were read as cp1252 (Windows, western Europe); if that is wrong, name the encoding, such as encoding='cp1251' or 'gbk'"]
+# %% ../../nbs/10a_tables.ipynb #ec0c0c47
+def _named(data, encoding, name): # (text, lines with something unreadable) in the encoding that was asked for
+    try:
+        try: return data.decode(encoding), 0
+        except UnicodeDecodeError: lines = data.decode(encoding, 'replace').split('\n')
+    except (LookupError, UnicodeError):
+        raise InputError(f"there is no encoding {encoding!r} for text; there are utf-8, cp1252, cp1251, gbk, "
+                         "shift_jis and the others that Python knows") from None
+    bad = [n for n, line in enumerate(lines, 1) if '\ufffd' in line]
+    if 2*len(bad) > sum(not line.isascii() for line in lines):
+        raise InputError(f"{name} is not {encoding}: {len(bad):,} lines cannot be read, "
+                         f"the first is line {bad[0]}; give another encoding")
+    return '\n'.join(lines), len(bad)
 
-# %% ../../nbs/10a_tables.ipynb #dbaf7456
+# %% ../../nbs/10a_tables.ipynb #e17b1002
+def decode(
+    data:bytes,         # a file, or a line of one
+    encoding:str=None,  # what it is written in; UTF-8 with cells in cp1252 if None
+    name:str='the file', # what messages call it
+) -> tuple:             # (text, {encoding, cells_mended})
+    "Bytes as text, and how they were read."
+    if encoding:
+        text, bad = _named(data, encoding, name)
+        how = dict(encoding=encoding)
+        if bad: how['lines_mended'] = bad
+        return text.removeprefix('\ufeff'), how
+    if data[:2] in (b'\xff\xfe', b'\xfe\xff'):
+        raise InputError(f"{name} is UTF-16; save it as UTF-8, or give encoding='utf-16'")
+    data = data.removeprefix(b'\xef\xbb\xbf')
+    try: return data.decode(), dict(encoding='utf-8')
+    except UnicodeDecodeError: return _mend_cells(data)
+
+# %% ../../nbs/10a_tables.ipynb #fdb00433
+def letters(
+    name,      # of the file
+    how,       # {encoding, cells_mended, lines_mended}: the second value of `decode`
+) -> list:     # of at most one sentence
+    "What is to be said of how a file was read."
+    lines, cells = how.get('lines_mended'), how.get('cells_mended')
+    if lines: return [f"{name}: {lines:,} lines hold what is no {how['encoding']}; it became '\ufffd'"]
+    if not cells: return []
+    return [f"{name} is not UTF-8 throughout: {cells:,} cells were read as cp1252 (Windows, western Europe); "
+            "if that is wrong, name the encoding, such as encoding='cp1251' or 'gbk'"]
+
+# %% ../../nbs/10a_tables.ipynb #7e411798
 @dataclass
 class Log:
     "A log as read: who took what, when, and what the items are called."
-    events:pd.DataFrame   # user, item (all int64, or text with '' where nothing is), time (seconds; NaN where unreadable), perhaps rating
+    # user, item (all int64, or text with '' where nothing is), time (seconds; NaN where unreadable), perhaps rating
+    events:pd.DataFrame
     items:pd.DataFrame    # item (as in events), title (text), categories (list of names)
     notes:dict = field(default_factory=dict) # lines for the manifest
 
+# %% ../../nbs/10a_tables.ipynb #b5a64eb4
+def _date_seconds(text, time_format=None): # float64 seconds since 1970 (UTC), NaN where there is no date
+    dates = pd.to_datetime(text, format=time_format or 'ISO8601', utc=True, errors='coerce')
+    # whole numbers: exact, and no year is too far away
+    micro = dates.astype('datetime64[us, UTC]').astype('int64')
+    return (micro // 10**6 + micro % 10**6 / 1e6).where(dates.notna())
+
+# %% ../../nbs/10a_tables.ipynb #dbaf7456
 def seconds(
     column,            # text, numbers or dates
     time_format=None,  # as in strptime, for dates that are not ISO
 ) -> pd.Series:        # float64 (int64 where these are whole and huge); NaN where nothing could be read
     "Times as numbers: a number stays what it is, a date becomes seconds since 1970 (UTC)."
-    t = pd.Series(np.nan, index=column.index) if time_format else pd.to_numeric(column, errors='coerce')
-    if t.dtype.kind == 'i' and len(t) and 2**53 < t.abs().max() < 2**62: return t.astype('int64')   # too large for a float to tell neighbours apart
+    if time_format: t = pd.Series(np.nan, index=column.index)
+    else: t = pd.to_numeric(column, errors='coerce')
+    if t.dtype.kind == 'i' and len(t) and 2**53 < t.abs().max() < 2**62:
+        return t.astype('int64')                                   # too large for a float to tell neighbours apart
     t = t.astype(float)
     left = t.isna()
-    if left.any():
-        dates = pd.to_datetime(column[left], format=time_format or 'ISO8601', utc=True, errors='coerce')
-        micro = dates.astype('datetime64[us, UTC]').astype('int64')                 # whole numbers: exact, and no year is too far away
-        t[left] = (micro // 10**6 + micro % 10**6 / 1e6).where(dates.notna())
+    if left.any(): t[left] = _date_seconds(column[left], time_format)
     return t.where(t.abs() < 2.**62)
 
 # %% ../../nbs/10a_tables.ipynb #0f3deb1e
-def file_hashes(paths) -> dict:
+def file_hashes(
+    paths,   # of files
+) -> dict:   # {file name: 16 hex digits}
     "File name to the first 16 hex digits of its SHA-256."
     out = {}
     for p in map(Path, paths):
         with open(p, 'rb') as f: out[p.name] = hashlib.file_digest(f, 'sha256').hexdigest()[:16]
     return out
 
-# %% ../../nbs/10a_tables.ipynb #59ca7161
+# %% ../../nbs/10a_tables.ipynb #4de54fb3
 _ids = pa.dictionary(pa.int32(), pa.binary())
 _types = dict(user=_ids, item=_ids, rating=pa.float64(), time=pa.int64())
 _loose = dict(user=_ids, item=_ids, rating=pa.binary(), time=pa.binary())
 
-def _parse(source, sep, names, types, skip=0, block=8<<20): # a table of those columns that have a type; raises ArrowInvalid where anything does not fit
-    if len(sep) == 2:                                       # cut at each letter; what lies between must be empty
-        gaps = [f'gap{k}' for k in range(len(names) - 1)]
-        names, types = [n for pair in zip(names, [*gaps, '']) for n in pair if n], types | dict.fromkeys(gaps, pa.null())
-    return pacsv.read_csv(source, pacsv.ReadOptions(column_names=names, skip_rows=skip, block_size=block),
+# %% ../../nbs/10a_tables.ipynb #8955442a
+def _gapped(names, types): # (names, types) with a column between any two that must be empty
+    gaps = [f'gap{k}' for k in range(len(names) - 1)]
+    both = [n for pair in zip(names, [*gaps, '']) for n in pair if n]
+    return both, types | dict.fromkeys(gaps, pa.null())
+
+# %% ../../nbs/10a_tables.ipynb #59ca7161
+# a table of those columns that have a type; raises ArrowInvalid where anything does not fit
+def _parse(source, sep, names, types, skip=0, block=8<<20):
+    if len(sep) == 2: names, types = _gapped(names, types)  # cut at each letter; what lies between must be empty
+    wanted = [n for n in names if n in types]
+    return pacsv.read_csv(
+        source,
+        pacsv.ReadOptions(column_names=names, skip_rows=skip, block_size=block),
         pacsv.ParseOptions(delimiter=sep[0], quote_char=False),
-        pacsv.ConvertOptions(column_types=types, include_columns=[n for n in names if n in types], null_values=[''], strings_can_be_null=False))
+        pacsv.ConvertOptions(column_types=types, include_columns=wanted,
+                             null_values=[''], strings_can_be_null=False))
 
-# %% ../../nbs/10a_tables.ipynb #7f8f441e
+# %% ../../nbs/10a_tables.ipynb #382b20e7
 def _open(path, data=None): # a file, or its bytes where they had to be written anew
-    return io.BytesIO(data) if data is not None else (gzip.open if path.name.endswith('.gz') else open)(path, 'rb')
+    if data is not None: return io.BytesIO(data)
+    return gzip.open(path, 'rb') if path.name.endswith('.gz') else open(path, 'rb')
 
+# %% ../../nbs/10a_tables.ipynb #b6990205
+_BROKEN = EOFError, OSError, zlib.error # what a file that is cut or damaged raises
+
+def _unreadable(path, e): return InputError(f"{path.name} cannot be read to its end ({e}); fetch or write it again")
+
+# %% ../../nbs/10a_tables.ipynb #0405649b
 _BOMB = 200, 64 << 20 # unpacked bytes for each packed one, and how many before anybody asks
 
 def _guard(path): # refuse a packed file that unpacks to far more than any log does, before it fills the memory
@@ -137,18 +194,25 @@ def _guard(path): # refuse a packed file that unpacks to far more than any log d
         most = max(_BOMB[1], _BOMB[0]*path.stat().st_size)
         with gzip.open(path) as f:
             while size := len(f.read(1 << 20)):
-                if (most := most - size) < 0: raise InputError(f"{path.name} unpacks to more than {_BOMB[0]} times its size, which no log does; if this one does, unpack it yourself")
-    except (EOFError, OSError, zlib.error) as e: raise _unreadable(path, e) from None
+                most -= size
+                if most < 0: raise InputError(f"{path.name} unpacks to more than {_BOMB[0]} times its size, "
+                                              "which no log does; if this one does, unpack it yourself")
+    except _BROKEN as e: raise _unreadable(path, e) from None
 
-def _transcoded(path, encoding): # the bytes of a file as UTF-8, or None where nobody named another encoding
+# %% ../../nbs/10a_tables.ipynb #633ac684
+def _read(path): # all bytes of a file, unpacked
     _guard(path)
-    if not encoding: return None
     try:
-        with _open(path) as f: return decode(f.read(), encoding, path.name)[0].encode('utf-8', 'replace')
-    except (EOFError, OSError, zlib.error) as e: raise _unreadable(path, e) from None
+        with _open(path) as f: return f.read()
+    except _BROKEN as e: raise _unreadable(path, e) from None
 
-def _unreadable(path, e): return InputError(f"{path.name} cannot be read to its end ({e}); fetch or write it again")
+# %% ../../nbs/10a_tables.ipynb #5e04b5c9
+def _transcoded(path, encoding): # the bytes of a file as UTF-8, or None where nobody named another encoding
+    if encoding: return decode(_read(path), encoding, path.name)[0].encode('utf-8', 'replace')
+    _guard(path)
+    return None
 
+# %% ../../nbs/10a_tables.ipynb #6f9ee80d
 def _pieces(path, size=16<<20, data=None): # the file in pieces of whole lines
     with _open(path, data) as f:
         rest = b''
@@ -157,51 +221,75 @@ def _pieces(path, size=16<<20, data=None): # the file in pieces of whole lines
             if end: yield whole + end
         if rest: yield rest
 
+# %% ../../nbs/10a_tables.ipynb #08b58def
+def _misfit(line, sep, cuts): # why a line has not `cuts` separators; None where it has
+    n = line.count(sep)
+    if n < cuts: return 'line cut short'
+    if n > cuts: return 'too many columns'
+    return None if line.count(sep[:1]) == n*len(sep) else 'stray separator'
+
+def _fitting(lines, sep, cuts): # (the lines that fit, {reason: lines} of the others that are not empty)
+    good, bad = [], Counter()
+    for line in lines:
+        why = _misfit(line, sep, cuts)
+        if why is None: good.append(line)
+        elif line.strip(): bad[why] += 1
+    return good, bad
+
+# %% ../../nbs/10a_tables.ipynb #d003a134
 def _tolerant(path, sep, names, skip=0, size=16<<20, data=None): # (table, {reason: lines})
-    tables, bad, cuts = [_parse(io.BytesIO(b'\n'), sep, names, _loose)], Counter(), len(names) - 1
+    tables, bad = [_parse(io.BytesIO(b'\n'), sep, names, _loose)], Counter()
     for piece in _pieces(path, size, data):
         try: tables.append(_parse(io.BytesIO(piece), sep, names, _loose, skip, block=1<<20))
         except pa.ArrowInvalid:                             # somewhere in this piece: look at each of its lines
-            good = []
-            for line in piece.splitlines()[skip:]:
-                n = line.count(sep.encode())
-                if n == cuts and line.count(sep[0].encode()) == n*len(sep): good.append(line)
-                elif line.strip(): bad['line cut short' if n < cuts else 'too many columns' if n > cuts else 'stray separator'] += 1
+            good, odd = _fitting(piece.splitlines()[skip:], sep.encode(), len(names) - 1)
+            bad += odd
             piece = b'\n'.join(good) + b'\n'
             tables.append(_parse(io.BytesIO(piece), sep, names, _loose, block=len(piece) + 1))
         skip = 0
     return pa.concat_tables(tables), bad
 
-def _rows(path, sep, names, skip=0, data=None): # (table of user, item, time and perhaps rating, {reason: lines}), the fast way where it works
+# %% ../../nbs/10a_tables.ipynb #7f8f441e
+# (table of user, item, time and perhaps rating, {reason: lines}), the fast way where it works
+def _rows(path, sep, names, skip=0, data=None):
+    source = str(path) if data is None else io.BytesIO(data)
     try:
-        try: table, bad = _parse(str(path) if data is None else io.BytesIO(data), sep, names, _types, skip), Counter()
+        try: table, bad = _parse(source, sep, names, _types, skip), Counter()
         except pa.ArrowInvalid: table, bad = _tolerant(path, sep, names, skip, data=data)
-    except (EOFError, OSError, zlib.error) as e: raise _unreadable(path, e) from None
-    if not len(table) and not bad: raise InputError(f"{path.name} has a header but no rows" if skip else f"{path.name} is empty; it needs rows")
+    except _BROKEN as e: raise _unreadable(path, e) from None
+    if not len(table) and not bad:
+        raise InputError(f"{path.name} " + ('has a header but no rows' if skip else 'is empty; it needs rows'))
     return table, bad
 
-# %% ../../nbs/10a_tables.ipynb #c3259dad
+# %% ../../nbs/10a_tables.ipynb #53da5d05
+def _dates(text): # seconds; all at once where every one is a plain ISO date, else one by one
+    try: return text.cast(pa.timestamp('us')).cast(pa.int64()).to_numpy() / 1e6
+    except pa.ArrowInvalid: pass
+    plain = [b.decode('utf-8', 'replace') for b in text.cast(pa.binary()).to_pylist()]
+    return seconds(pd.Series(plain, dtype=object)).to_numpy()
+
+# %% ../../nbs/10a_tables.ipynb #34f6a5af
 _digits = r'^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$'
 
+def _of_text(column, dates): # float64, NaN where there is no number; seconds of what reads as a date, with `dates`
+    text = pc.ascii_trim(column.cast(options=pc.CastOptions(pa.string(), allow_invalid_utf8=True)), ' "\t')
+    ok = pc.match_substring_regex(text, _digits)
+    x = pc.if_else(ok, text, None).cast(pa.float64()).to_numpy().astype(float)
+    if dates and not pc.all(ok).as_py(): x[~ok.to_numpy()] = _dates(text.filter(pc.invert(ok)))
+    return x
+
+# %% ../../nbs/10a_tables.ipynb #e51d279f
 def _numbers(column, dates=False): # float64, NaN where there is no number; with dates int64 where all are whole
-    if not pa.types.is_binary(column.type): x = column.to_numpy()
-    else:
-        text = pc.ascii_trim(column.cast(options=pc.CastOptions(pa.string(), allow_invalid_utf8=True)), ' "\t')
-        ok = pc.match_substring_regex(text, _digits)
-        x = pc.if_else(ok, text, None).cast(pa.float64()).to_numpy().astype(float)
-        if dates and not pc.all(ok).as_py(): x[~ok.to_numpy()] = _dates(text.filter(pc.invert(ok)))
+    x = _of_text(column, dates) if pa.types.is_binary(column.type) else column.to_numpy()
     if not dates: return x.astype(float, copy=False)
     if x.dtype == np.int64 and (not len(x) or -2**62 < x.min() and x.max() < 2**62): return x
     if len(x) and not np.abs(x).max() < 2**62: x = np.where(np.abs(x) < 2**62, x, np.nan)
     return x.astype(np.int64) if (x == np.floor(x)).all() else x           # NaN is not equal to itself
 
-def _dates(text): # seconds; all at once where every one is a plain ISO date, else one by one
-    try: return text.cast(pa.timestamp('us')).cast(pa.int64()).to_numpy() / 1e6
-    except pa.ArrowInvalid: return seconds(pd.Series([b.decode('utf-8', 'replace') for b in text.cast(pa.binary()).to_pylist()], dtype=object)).to_numpy()
-
-# %% ../../nbs/10a_tables.ipynb #3d72865d
+# %% ../../nbs/10a_tables.ipynb #3fa5994a
 _plain = re.compile(r'-?(?:0|[1-9]\d{0,17})').fullmatch # an id that is a number and nothing else
 
+# %% ../../nbs/10a_tables.ipynb #3d72865d
 def _texts(column, strip): # (distinct values as text, which of them each row has, how many were no UTF-8)
     values = column.unify_dictionaries().combine_chunks()
     try: texts, odd = values.dictionary.cast(pa.string()).to_pylist(), 0
@@ -210,63 +298,96 @@ def _texts(column, strip): # (distinct values as text, which of them each row ha
         texts, odd = [t for t, _ in pairs], sum(o for _, o in pairs)
     return [t.strip(strip) for t in texts], values.indices.to_numpy(), odd
 
+# %% ../../nbs/10a_tables.ipynb #1dc75e68
 def _column(texts, numbers): # distinct ids as an array to take rows from
     if not numbers: return pd.Series(texts, dtype='str').array
     try: return np.array(list(map(int, texts)), np.int64)
     except (ValueError, OverflowError): return np.array([int(t) if _plain(t) else 0 for t in texts], np.int64)
 
+# %% ../../nbs/10a_tables.ipynb #b786b5c4
 def _no_line_end(path): # whether the last line of a plain file just stops
-    if path.name.endswith('.gz') or not path.stat().st_size: return False   # a packed file that was cut cannot be unpacked
-    with open(path, 'rb') as f: f.seek(-1, 2); return f.read() != b'\n'
+    # a packed file that was cut cannot be unpacked
+    if path.name.endswith('.gz') or not path.stat().st_size: return False
+    with open(path, 'rb') as f:
+        f.seek(-1, 2)
+        return f.read() != b'\n'
 
-# %% ../../nbs/10a_tables.ipynb #f2085356
-def _log(table, bad, items, odd, files, notes, only_numbers): # a Log; `bad` and `odd` count why lines of rows and of items were left out
-    path, ends = next(iter(files.values())), [p.name for p in files.values() if _no_line_end(p)]
-    time = _numbers(table['time'], dates=True)
-    rating = _numbers(table['rating']) if 'rating' in table.column_names else None
-    strip = ' "\t' if only_numbers else ' '
-    (users, u, odd_users), (names, i, odd_names) = (_texts(table[n], strip) for n in ('user', 'item'))
-    keep = np.ones(len(u), bool)
-    if only_numbers: keep = np.array([*map(_plain, users)], bool)[u] & np.array([*map(_plain, names)], bool)[i]
-    bad += Counter({'unreadable id': int((~keep).sum())})
-    if table.column_names[-1] == 'time' and keep.sum() > 1 and keep[-1] and _no_line_end(path) and _stops(time[keep]):
-        keep[-1], bad = False, bad + Counter(['line cut short'])
-    if not keep.any(): raise _nothing(path, bad)
-    if not keep.all(): u, i, time, rating = u[keep], i[keep], time[keep], rating if rating is None else rating[keep]
-    numbers = only_numbers or all(map(_plain, [*users, *names, *items.item]))
-    events = pd.DataFrame(dict(user=_column(users, numbers).take(u), item=_column(names, numbers).take(i), time=time), copy=False)
-    if rating is not None: events['rating'] = rating
-    items['item'] = _column(items.item.tolist(), numbers)
-    if not only_numbers and odd_users + odd_names: notes = notes | dict(ids_mended=odd_users + odd_names, remarks=[*notes.get('remarks', []), *letters(path.name, dict(cells_mended=odd_users + odd_names))])
-    return Log(events, items, dict(files=file_hashes(files.values()), unreadable=dict(bad + odd), **notes) | (dict(no_line_end=ends) if ends else {}))
-
+# %% ../../nbs/10a_tables.ipynb #64df7d79
 def _stops(time): # whether the last time has lost a digit: less than a quarter of the earliest of the others
     first = np.nanmin(time[:-1]) if np.isfinite(time[:-1]).any() else np.nan
     last = float(time[-1])
     return bool(0 <= 4*last < first or np.isnan(last) and first == first)
 
-def _nothing(path, bad):
+# %% ../../nbs/10a_tables.ipynb #75c5ee3a
+def _nothing(path, bad): # that no line of a file could be read, as an error
     why = ', '.join(f'{w}: {n:,}' for w, n in bad.items()) or 'there are none'
-    return InputError(f"none of the {bad.total():,} lines of {path.name} could be read ({why}); is it what its name says?")
+    return InputError(f"none of the {bad.total():,} lines of {path.name} could be read ({why}); "
+                      "is it what its name says?")
+
+# %% ../../nbs/10a_tables.ipynb #889c5c8f
+def _events(users, u, names, i, time, rating, numbers): # the table of events, from distinct ids and their places
+    people, things = _column(users, numbers).take(u), _column(names, numbers).take(i)
+    events = pd.DataFrame(dict(user=people, item=things, time=time), copy=False)
+    if rating is not None: events['rating'] = rating
+    return events
+
+# %% ../../nbs/10a_tables.ipynb #cec5422f
+def _ids_mended(notes, name, n): # the notes, with what is to be said of `n` ids that were no UTF-8
+    if not n: return notes
+    remarks = [*notes.get('remarks', []), *letters(name, dict(cells_mended=n))]
+    return notes | dict(ids_mended=n, remarks=remarks)
+
+def _log_notes(files, bad, notes): # lines for the manifest of a log in `files`
+    ends = [p.name for p in files.values() if _no_line_end(p)]
+    notes = dict(files=file_hashes(files.values()), unreadable=dict(bad), **notes)
+    return notes | (dict(no_line_end=ends) if ends else {})
+
+# %% ../../nbs/10a_tables.ipynb #e17b6001
+def _numbered(texts, rows): # which rows have an id that is a number, from the distinct ids and their places
+    return np.array([*map(_plain, texts)], bool)[rows]
+
+def _last_is_cut(table, time, keep, path): # whether a file stops within the time of its last row
+    if table.column_names[-1] != 'time' or keep.sum() < 2 or not keep[-1]: return False
+    return _no_line_end(path) and _stops(time[keep])
+
+# %% ../../nbs/10a_tables.ipynb #f2085356
+# a Log; `bad` and `odd` count why lines of rows and of items were left out
+def _log(table, bad, items, odd, files, notes, only_numbers):
+    path = next(iter(files.values()))
+    time = _numbers(table['time'], dates=True)
+    rating = _numbers(table['rating']) if 'rating' in table.column_names else None
+    strip = ' "\t' if only_numbers else ' '
+    users, u, odd_users = _texts(table['user'], strip)
+    names, i, odd_names = _texts(table['item'], strip)
+    keep = _numbered(users, u) & _numbered(names, i) if only_numbers else np.ones(len(u), bool)
+    bad += Counter({'unreadable id': int((~keep).sum())})
+    if _last_is_cut(table, time, keep, path): keep[-1], bad = False, bad + Counter(['line cut short'])
+    if not keep.any(): raise _nothing(path, bad)
+    if not keep.all():
+        u, i, time = u[keep], i[keep], time[keep]
+        if rating is not None: rating = rating[keep]
+    numbers = only_numbers or all(map(_plain, [*users, *names, *items.item]))
+    events = _events(users, u, names, i, time, rating, numbers)
+    items['item'] = _column(items.item.tolist(), numbers)
+    if not only_numbers: notes = _ids_mended(notes, path.name, odd_users + odd_names)
+    return Log(events, items, _log_notes(files, bad + odd, notes))
 
 # %% ../../nbs/10a_tables.ipynb #469f3cf1
-def _read(path): # all bytes of a file, unpacked
-    _guard(path)
-    try:
-        with _open(path) as f: return f.read()
-    except (EOFError, OSError, zlib.error) as e: raise _unreadable(path, e) from None
-
 def _lines(path, encoding=None): # (lines that are not empty, {encoding, cells_mended})
     text, how = decode(_read(path), encoding, path.name)
     lines = [line.removesuffix('\r') for line in text.split('\n') if line.strip()]
     if not lines: raise InputError(f"{path.name} is empty; it needs rows")
     return lines, how
 
-def _items(path, rows, bad=Counter(), only_numbers=False): # (table of items, {reason: lines}), from (item, title, categories) or reasons
+# %% ../../nbs/10a_tables.ipynb #bd31e678
+# (table of items, {reason: lines}), from (item, title, categories) or reasons
+def _items(path, rows, bad=Counter(), only_numbers=False):
     if only_numbers: rows = [r if isinstance(r, str) or _plain(r[0]) else 'unreadable id' for r in rows]
-    good, bad = [r for r in rows if isinstance(r, tuple)], bad + Counter(r for r in rows if isinstance(r, str))
+    good = [r for r in rows if isinstance(r, tuple)]
+    bad = bad + Counter(r for r in rows if isinstance(r, str))
     if not good: raise _nothing(path, bad)
-    return pd.DataFrame({k: np.fromiter(c, object, len(good)) for k, c in zip(('item', 'title', 'categories'), zip(*good))}), bad
+    columns = zip(('item', 'title', 'categories'), zip(*good))
+    return pd.DataFrame({k: np.fromiter(c, object, len(good)) for k, c in columns}), bad
 
 # %% ../../nbs/10a_tables.ipynb #2f4ce653
 def _dat_film(line): # (item, title, categories), or why not
@@ -274,9 +395,11 @@ def _dat_film(line): # (item, title, categories), or why not
     title, sep, genres = rest.rpartition('::')
     return (item.strip(), title, genres.strip().split('|')) if sep else 'line cut short'
 
+# %% ../../nbs/10a_tables.ipynb #b1976fb3
 GENRES_100K = ('unknown Action Adventure Animation Children\'s Comedy Crime Documentary Drama Fantasy '
                'Film-Noir Horror Musical Mystery Romance Sci-Fi Thriller War Western').split()
 
+# %% ../../nbs/10a_tables.ipynb #6d16716b
 def _100k_film(line): # nineteen flags and three fields are taken off at the end, so a title may hold |
     fields = line.rsplit('|', 22)
     (item, _, title), flags = fields[0].partition('|'), fields[4:]
@@ -288,155 +411,230 @@ def _100k_film(line): # nineteen flags and three fields are taken off at the end
 def _closed(lines): # (lines, joined where a quote spans several; {reason: lines})
     out, bad, held = [], Counter(), ''
     for line in lines:
-        if held and re.match(r'\s*"?\d+"?,', line): held = ''; bad['quote not closed'] += 1
+        if held and re.match(r'\s*"?\d+"?,', line):         # a new film: nobody closed the quote
+            held = ''
+            bad['quote not closed'] += 1
         line = f'{held}\n{line}' if held else line
         held = line if line.count('"') % 2 else ''
         if not held: out.append(line)
     if held: bad['line cut short'] += 1
     return out, bad
 
-def _header(line, sep): return [c.strip(' "\r\n') for c in line.split(sep)]
-
-def _columns(there, wanted, name, hint=''): # `wanted`, {our name: column}; or one sentence on the columns that are not there
-    if twice := [c for c in wanted.values() if list(there).count(c) > 1]: raise InputError(f"{name} has more than one column {twice[0]!r}; rename one of them, or name another column")
+# %% ../../nbs/10a_tables.ipynb #2b5edc76
+# `wanted`, {our name: column}; or one sentence on the columns that are not there
+def _columns(there, wanted, name, hint=''):
+    twice = [c for c in wanted.values() if list(there).count(c) > 1]
+    if twice:
+        raise InputError(f"{name} has more than one column {twice[0]!r}; rename one of them, "
+                         "or name another column")
     gone = [c for c in wanted.values() if c not in there]
-    if gone:
-        has = ', '.join(repr(str(c)[:40]) for c in there[:20]) + (f' and {len(there) - 20} more' if len(there) > 20 else '')
-        raise InputError(f"{name} has no column {' and no column '.join(map(repr, gone))}; it has {has}{hint}")
-    return wanted
+    if not gone: return wanted
+    has = ', '.join(repr(str(c)[:40]) for c in there[:20])
+    if len(there) > 20: has += f' and {len(there) - 20} more'
+    raise InputError(f"{name} has no column {' and no column '.join(map(repr, gone))}; it has {has}{hint}")
+
+# %% ../../nbs/10a_tables.ipynb #79071e7e
+def _header(line, sep): return [c.strip(' "\r\n') for c in line.split(sep)]
 
 def _names(head, wanted): # a name for every column of a file: ours, or a number
     ours = {c: k for k, c in wanted.items()}
     return [ours[c] if c in ours and c not in head[:k] else f'column{k}' for k, c in enumerate(head)]
 
-def _csv_films(path, encoding=None): # ((item, title, categories) of each row, {reason: lines}, {encoding, cells_mended})
+# %% ../../nbs/10a_tables.ipynb #8efcc28e
+# ((item, title, categories) of each row, {reason: lines}, {encoding, cells_mended})
+def _csv_films(path, encoding=None):
     lines, how = _lines(path, encoding)
     lines, bad = _closed(lines)
     if len(lines) < 2: raise InputError(f"{path.name} has no rows that can be read below its header")
     head, data = _header(lines[0], ','), '\n'.join(lines[1:]).encode()
     wanted = _columns(head, dict(item='movieId', title='title', genres='genres'), path.name)
-    types = dict(item=pa.string(), title=pa.string(), genres=pa.string())
-    def odd(row): bad['line cut short' if row.actual_columns < row.expected_columns else 'too many columns'] += 1; return 'skip'
-    table = pacsv.read_csv(io.BytesIO(data), pacsv.ReadOptions(column_names=_names(head, wanted), block_size=len(data) + 1),
+    types = dict.fromkeys(wanted, pa.string())
+    def odd(row):
+        bad['line cut short' if row.actual_columns < row.expected_columns else 'too many columns'] += 1
+        return 'skip'
+    table = pacsv.read_csv(
+        io.BytesIO(data),
+        pacsv.ReadOptions(column_names=_names(head, wanted), block_size=len(data) + 1),
         pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=odd),
         pacsv.ConvertOptions(column_types=types, include_columns=list(types), strings_can_be_null=False))
-    return [(i.strip(), t, g.split('|')) for i, t, g in zip(*(table[c].to_pylist() for c in types))], bad, how
+    rows = zip(*(table[c].to_pylist() for c in types))
+    return [(i.strip(), t, g.split('|')) for i, t, g in rows], bad, how
 
-# %% ../../nbs/10a_tables.ipynb #60632e2d
+# %% ../../nbs/10a_tables.ipynb #e387d2dc
 def _first(path, sep, data=None): # the header of a text file
     try:
         with _open(path, data) as f: line = f.readline(1 << 20)
-    except (EOFError, OSError, zlib.error) as e: raise _unreadable(path, e) from None
+    except _BROKEN as e: raise _unreadable(path, e) from None
     if not line.strip(): raise InputError(f"{path.name} is empty; it needs a header line and rows")
     return _header(decode(line, None, path.name)[0], sep)
 
+# %% ../../nbs/10a_tables.ipynb #52ddfe28
+def _ratings(path, kind, encoding): # (table, {reason: lines}) of MovieLens' ratings
+    data = _transcoded(path, encoding)
+    if kind == '.dat': return _rows(path, '::', ['user', 'item', 'rating', 'time'], 0, data)
+    if kind == '.data': return _rows(path, '\t', ['user', 'item', 'rating', 'time'], 0, data)
+    if kind != '.csv':
+        raise InputError(f"{path.name} is no MovieLens file; there are ratings.csv, ratings.dat and u.data, "
+                         "perhaps with .gz")
+    head = _first(path, ',', data)
+    wanted = _columns(head, dict(user='userId', item='movieId', rating='rating', time='timestamp'), path.name)
+    return _rows(path, ',', _names(head, wanted), 1, data)
+
+# %% ../../nbs/10a_tables.ipynb #7bb48971
+# ((item, title, categories) or why not, of each line; {reason: lines}; how they were written)
+def _films(path, kind, encoding):
+    if kind == '.csv': return _csv_films(path, encoding)
+    lines, how = _lines(path, encoding)
+    return list(map(_dat_film if kind == '.dat' else _100k_film, lines)), Counter(), how
+
+# %% ../../nbs/10a_tables.ipynb #60632e2d
 def read_movielens(
-    files, # dict with the paths `ratings` (ratings.csv, ratings.dat or u.data) and `movies` (movies.csv, movies.dat or u.item), perhaps with .gz
+    # dict with the paths `ratings` (ratings.csv, ratings.dat or u.data) and `movies` (movies.csv, movies.dat or
+    # u.item), perhaps with .gz
+    files,
     encoding:str=None, # of the table of films: UTF-8, and cp1252 for cells that are not, if None
 ) -> Log:
     "Read a MovieLens release in any of its three forms."
     ratings, movies = Path(files['ratings']), Path(files['movies'])
     kind = Path(ratings.name.removesuffix('.gz')).suffix
-    data = _transcoded(ratings, encoding)
-    if kind == '.csv':
-        head = _first(ratings, ',', data)
-        wanted = _columns(head, dict(user='userId', item='movieId', rating='rating', time='timestamp'), ratings.name)
-        table, bad = _rows(ratings, ',', _names(head, wanted), 1, data)
-        films, odd, how = _csv_films(movies, encoding)
-    elif kind in ('.dat', '.data'):
-        table, bad = _rows(ratings, '::' if kind == '.dat' else '\t', ['user', 'item', 'rating', 'time'], 0, data)
-        (lines, how), odd = _lines(movies, encoding), Counter()
-        films = map(_dat_film if kind == '.dat' else _100k_film, lines)
-    else: raise InputError(f"{ratings.name} is no MovieLens file; there are ratings.csv, ratings.dat and u.data, perhaps with .gz")
-    items, odd = _items(movies, list(films), odd, only_numbers=True)
-    return _log(table, bad, items, odd, dict(ratings=ratings, movies=movies), how | dict(remarks=letters(movies.name, how)), only_numbers=True)
+    table, bad = _ratings(ratings, kind, encoding)
+    films, odd, how = _films(movies, kind, encoding)
+    items, odd = _items(movies, films, odd, only_numbers=True)
+    notes = how | dict(remarks=letters(movies.name, how))
+    return _log(table, bad, items, odd, dict(ratings=ratings, movies=movies), notes, only_numbers=True)
 
-# %% ../../nbs/10a_tables.ipynb #e17b2002
+# %% ../../nbs/10a_tables.ipynb #3e7a93a9
 def separator_of(
     sep,               # as written, perhaps on a command line
     name:str='sep',    # of the setting, for the message
 ) -> str:
     "A separator: the text as it is, but backslash-t and the word tab are a tab."
     if sep is None: return None
-    out = {'\\t': '\t', 'tab': '\t'}.get(str(sep).lower(), str(sep))
-    if not out or any(c in out for c in '"\r\n'): raise InputError(f"{name} is {sep!r}; give what stands between, such as ',' ';' '|' '::' or a tab (\\t); it is no quote and no line end")
-    return out
+    out = '\t' if str(sep).lower() in ('\\t', 'tab') else str(sep)
+    if out and not any(c in out for c in '"\r\n'): return out
+    raise InputError(f"{name} is {sep!r}; give what stands between, such as ',' ';' '|' '::' or a tab (\\t); "
+                     "it is no quote and no line end")
 
-def _list_in(text): # the list that a text spells, or None
-    if not text or text[0] not in '[({' or text[-1:] not in '])}' or len(text) > 1 << 16: return None
-    try: return json.loads(text)
-    except (ValueError, RecursionError): pass
+# %% ../../nbs/10a_tables.ipynb #f7c2130a
+def _literal_in(text): # the list that a text spells as Python or numpy prints it, or None
     if sum(map(text.count, '[({-+~')) > 200: return None                    # deeper than a list of names
     text = re.sub(r"""(?<=['"])\s+(?=['"])""", ', ', text)                  # numpy prints no commas
     try: found = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError): found = None
-    if found is None and text[0] + text[-1] == '[]': return [t.strip(' \t\'"') for t in re.split('[,\n]', text[1:-1])]
-    return found if isinstance(found, (list, tuple, set, dict)) else None
+    if isinstance(found, (list, tuple, set, dict)): return found
+    if found is not None or text[0] + text[-1] != '[]': return None
+    return [t.strip(' \t\'"') for t in re.split('[,\n]', text[1:-1])]
 
+def _list_in(text): # the list that a text spells, or None
+    if not text or text[0] not in '[({' or text[-1:] not in '])}' or len(text) > 1 << 16: return None
+    try: return json.loads(text)
+    except (ValueError, RecursionError): return _literal_in(text)
+
+# %% ../../nbs/10a_tables.ipynb #42d0e598
+def _held(value): # what a list, set, array or record holds; None where a value is none of these
+    if isinstance(value, dict): return [value['name']] if isinstance(value.get('name'), str) else list(value)
+    if isinstance(value, (set, frozenset)): return sorted(map(str, value))
+    if isinstance(value, (list, tuple)): return value
+    if isinstance(value, (np.ndarray, pd.Series)): return value.tolist() if value.ndim else [value.item()]
+    return None
+
+def _flat(value): # the names in lists of lists, in order
+    stack, out = [value], []
+    while stack:
+        v = stack.pop()
+        held = _held(v)
+        if held is not None: stack += reversed(held)
+        elif isinstance(v, bytes): out.append(_mend(v)[0].strip())
+        elif isinstance(v, str): out.append(v.strip())
+        elif not (v is None or v is pd.NA or v is pd.NaT or v != v): out.append(str(v))
+    return out
+
+# %% ../../nbs/10a_tables.ipynb #e17b2002
 def names_in(
     value,               # a cell: text, a list of names, a list of lists, a record with a name, or nothing
     separator:str='|',   # between names in a text that is no list; None: the text is one name
 ) -> list:               # the names, in order, once each
     "The categories in a cell."
-    stack, out = [(value, True)], {}
-    while stack:
-        v, whole = stack.pop()
-        if isinstance(v, bytes): v = _mend(v)[0]
-        if isinstance(v, str):
-            if whole and (found := _list_in(v.strip())) is not None: stack.append((found, False))
-            else: out |= dict.fromkeys(t.strip() for t in (v.split(separator) if whole and separator else [v]))
-        elif isinstance(v, dict): stack.append((v['name'] if isinstance(v.get('name'), str) else list(v), False))
-        elif isinstance(v, (set, frozenset)): stack.append((sorted(map(str, v)), False))
-        elif isinstance(v, (list, tuple)): stack += [(x, False) for x in reversed(v)]
-        elif isinstance(v, (np.ndarray, pd.Series)): stack.append((v.tolist() if getattr(v, 'ndim', 1) else v.item(), False))
-        elif v is not None and not (v is pd.NA or v is pd.NaT or v != v): out[str(v)] = None
-    return [n for n in out if n]
+    if isinstance(value, bytes): value = _mend(value)[0]
+    if isinstance(value, str):
+        found = _list_in(value.strip())
+        if found is not None: value = found
+        elif separator: value = value.split(separator)
+    return [n for n in dict.fromkeys(_flat(value)) if n]
 
-def other_separator(texts, separator, name): # a list of at most one sentence: no text holds the separator, and most hold another
+# %% ../../nbs/10a_tables.ipynb #43d99ea2
+def other_separator(
+    texts,      # the different cells of a column
+    separator,  # what was to stand between names
+    name,       # of the column, for the sentence
+) -> list:      # of at most one sentence
+    "Say where no text holds the separator, and most hold another."
     plain = [t for t in texts if t and _list_in(t) is None]
-    if not plain or any(separator in t for t in plain): return []
+    if any(separator in t for t in plain): return []
     for other in ('|', ';', ', ', ',', '/', '\t'):
-        if 2*(n := sum(other in t for t in plain)) > len(plain):
-            return [f"no cell of {name} holds the separator {separator!r}, but {n:,} of {len(plain):,} different ones hold {other!r}; if that stands between categories, give separator={other.strip(' ') or other!r}"]
+        n = sum(other in t for t in plain)
+        if 2*n <= len(plain): continue
+        return [f"no cell of {name} holds the separator {separator!r}, but {n:,} of {len(plain):,} different ones "
+                f"hold {other!r}; if that stands between categories, give separator={other.strip(' ') or other!r}"]
     return []
 
-# %% ../../nbs/10a_tables.ipynb #c47c91a8
+# %% ../../nbs/10a_tables.ipynb #964e4168
 def _stem(column): return column.partition(':')[0]
 
-def _find(head, parts): return next((_stem(c) for p in parts for c in head if p in _stem(c).lower()), None) # the first column named like one of `parts`
+def _find(head, parts): # the first column named like one of `parts`, None where none is
+    for part in parts:
+        for column in map(_stem, head):
+            if part in column.lower(): return column
+    return None
 
+# %% ../../nbs/10a_tables.ipynb #e390e0cc
 def _events_of(inter, wanted, optional, encoding): # (table, {reason: lines}) of one .inter file
     data = _transcoded(inter, encoding)
     head = [_stem(c) for c in _first(inter, '\t', data)]
     wanted = wanted | {k: c for k, c in optional.items() if c in head or c != k}
-    names = _names(head, _columns(head, wanted, inter.name, '; name yours with user=, item=, timestamp='))
-    return _rows(inter, '\t', names, 1, data)
+    _columns(head, wanted, inter.name, '; name yours with user=, item=, timestamp=')
+    return _rows(inter, '\t', _names(head, wanted), 1, data)
 
+# %% ../../nbs/10a_tables.ipynb #06d791dd
 def _together(tables): # the events of several files as one table
     names = [n for n in ('user', 'item', 'rating', 'time') if all(n in t.column_names for t in tables)]
-    kinds = {n: pa.binary() if any(pa.types.is_binary(t[n].type) for t in tables) else tables[0][n].type for n in names}
+    def kind(name): # of a column: text where one of the files has it as text
+        types = [t[name].type for t in tables]
+        return pa.binary() if any(map(pa.types.is_binary, types)) else types[0]
+    kinds = {n: kind(n) for n in names}
     def cast(c, kind): return c if c.type == kind else pc.cast(c, pa.string()).cast(kind)
     return pa.concat_tables([pa.table({n: cast(t[n], kinds[n]) for n in names}) for t in tables])
 
-def _item_rows(path, item, title, categories, separator, encoding): # ((item, title, categories) or a reason, of each line; {encoding, cells_mended}; what the categories look like)
+# %% ../../nbs/10a_tables.ipynb #6dab29d9
+# where item, title and categories stand in a header; None where there are no categories
+def _item_columns(typed, item, title, categories, name):
+    head = [_stem(c) for c in typed]
+    title = title or _find(typed, ('title', 'name')) or 'title'
+    categories = categories or _find(typed, ('genre', 'categor', 'class'))
+    wanted = dict(item=item, title=title) | (dict(categories=categories) if categories else {})
+    _columns(head, wanted, name, '; name yours with item=, title=, categories=')
+    return [head.index(k) if k else None for k in (item, title, categories)]
+
+# %% ../../nbs/10a_tables.ipynb #713cf947
+# ((item, title, categories) or a reason, of each line; {encoding, cells_mended})
+def _item_rows(path, item, title, categories, separator, encoding):
     (first, *lines), how = _lines(path, encoding)
     typed = _header(first, '\t')
-    title, categories = title or _find(typed, ('title', 'name')) or 'title', categories or _find(typed, ('genre', 'categor', 'class'))
-    head = [_stem(c) for c in typed]
-    _columns(head, dict(item=item, title=title) | (dict(categories=categories) if categories else {}), path.name, '; name yours with item=, title=, categories=')
-    i, t, c = (head.index(k) if k else None for k in (item, title, categories))
-    many = c is not None and typed[c].endswith('_seq')
+    i, t, c = _item_columns(typed, item, title, categories, path.name)
+    if c is None or not typed[c].endswith('_seq'): separator = None
     def row(line):
         parts = line.split('\t')
-        if len(parts) != len(head): return 'line cut short' if len(parts) < len(head) else 'too many columns'
-        return parts[i].strip(), parts[t], [] if c is None else names_in(parts[c], separator if many else None)
+        if len(parts) < len(typed): return 'line cut short'
+        if len(parts) > len(typed): return 'too many columns'
+        return parts[i].strip(), parts[t], [] if c is None else names_in(parts[c], separator)
     return list(map(row, lines)), how
 
+# %% ../../nbs/10a_tables.ipynb #c47c91a8
 def read_recbole(
     files,                      # dict with the paths `inter` (or a list of its parts) and `item`, perhaps with .gz
     user:str='user_id',         # names of columns, without their type
-    item:str='item_id',
-    timestamp:str='timestamp',
+    item:str='item_id',         # in both files
+    timestamp:str='timestamp',  # seconds, or dates
     rating:str='rating',        # may be absent
     title:str=None,             # None: the first with title or name in it
     categories:str=None,        # None: the first with genre, categor or class in it; may be absent
@@ -447,13 +645,41 @@ def read_recbole(
     inter, path = files['inter'], Path(files['item'])
     inter = [Path(p) for p in (inter if isinstance(inter, (list, tuple)) else [inter])]
     separator = separator_of(separator, 'separator')
-    parts = [_events_of(p, dict(user=user, item=item, time=timestamp), dict(rating=rating), encoding) for p in inter]
+    wanted = dict(user=user, item=item, time=timestamp)
+    parts = [_events_of(p, wanted, dict(rating=rating), encoding) for p in inter]
     rows, how = _item_rows(path, item, title, categories, separator, encoding)
     items, odd = _items(path, rows)
     notes = how | dict(remarks=letters(path.name, how))
-    if len(inter) > 1: notes['remarks'].append(f"{len(inter)} parts of a log that was split already were put together: {', '.join(p.name for p in inter)}; their split is not used")
+    if len(inter) > 1:
+        notes['remarks'].append(f"{len(inter)} parts of a log that was split already were put together: "
+                                f"{', '.join(p.name for p in inter)}; their split is not used")
     table = parts[0][0] if len(parts) == 1 else _together([t for t, _ in parts])
-    return _log(table, sum((b for _, b in parts), Counter()), items, odd, dict(enumerate([*inter, path])), notes, only_numbers=False)
+    bad = sum((b for _, b in parts), Counter())
+    return _log(table, bad, items, odd, dict(enumerate([*inter, path])), notes, only_numbers=False)
+
+# %% ../../nbs/10a_tables.ipynb #e66ffe6f
+# (table of text, the cells of its first line) by pandas; `shown` is the separator as it was asked for
+def _parsed(source, name, sep, shown):
+    def read(**kw):
+        f = io.StringIO(source) if isinstance(source, str) else source
+        return pd.read_csv(f, sep=sep, dtype=str, keep_default_na=False, encoding='utf-8-sig', **kw)
+    try: return read(low_memory=False), read(header=None, nrows=1)
+    except pd.errors.EmptyDataError: raise InputError(f"{name} is empty; it needs a header line and rows") from None
+    except pd.errors.ParserError as e:
+        raise InputError(f"{name} is not a table separated by {shown!r}: {str(e).strip()}; "
+                         "mend that line or give `sep`") from None
+    except _BROKEN as e:
+        raise InputError(f"{name} cannot be read to its end ({e}); fetch or write it again") from None
+
+def _frame(source, name, sep, shown): # a path or a text as a table of text
+    df, head = _parsed(source, name, sep, shown)
+    if not isinstance(df.index, pd.RangeIndex):
+        raise InputError(f"the rows of {name} have more columns than its header; "
+                         f"put titles that hold {shown!r} in double quotes")
+    names = head.iloc[0].fillna('').tolist() if len(head) else []
+    if len(names) != df.shape[1]: names = df.columns
+    df.columns = [str(c).strip() for c in names]            # as written: pandas numbers a name that comes twice
+    return df.fillna('')
 
 # %% ../../nbs/10a_tables.ipynb #fa8abacd
 _UNIT = '\x1f' # stands for a separator of several letters while a table is parsed
@@ -470,21 +696,8 @@ def read_text_table(
         except UnicodeDecodeError: pass
     text, how = decode(_read(path), encoding, path.name)
     if len(sep) == 1: return _frame(text, path.name, sep, sep), how
-    return _frame(text.replace(_UNIT, ' ').replace(sep, _UNIT), path.name, _UNIT, sep).map(lambda c: c.replace(_UNIT, sep)), how
-
-def _frame(source, name, sep, shown): # a path or a text as a table of text; `shown` is the separator as it was asked for
-    def read(**kw): return pd.read_csv(io.StringIO(source) if isinstance(source, str) else source, sep=sep, dtype=str, keep_default_na=False, encoding='utf-8-sig', **kw)
-    try: df, head = read(low_memory=False), read(header=None, nrows=1)
-    except pd.errors.EmptyDataError: raise InputError(f"{name} is empty; it needs a header line and rows") from None
-    except pd.errors.ParserError as e:
-        raise InputError(f"{name} is not a table separated by {shown!r}: {str(e).strip()}; mend that line or give `sep`") from None
-    except (EOFError, OSError, zlib.error) as e:
-        raise InputError(f"{name} cannot be read to its end ({e}); fetch or write it again") from None
-    if not isinstance(df.index, pd.RangeIndex):
-        raise InputError(f"the rows of {name} have more columns than its header; put titles that hold {shown!r} in double quotes")
-    names = head.iloc[0].fillna('').tolist() if len(head) else []
-    df.columns = [str(c).strip() for c in (names if len(names) == df.shape[1] else df.columns)]   # as written: pandas numbers a name that comes twice
-    return df.fillna('')
+    df = _frame(text.replace(_UNIT, ' ').replace(sep, _UNIT), path.name, _UNIT, sep)
+    return df.map(lambda c: c.replace(_UNIT, sep)), how
 
 # %% ../../nbs/10a_tables.ipynb #7980c532
 _KINDS = ('.csv', '.tsv', '.txt', '.parquet')
@@ -495,14 +708,19 @@ def is_table(
     "Whether something is a table in memory."
     return not isinstance(source, (str, Path)) and not hasattr(source, '__fspath__')
 
+# %% ../../nbs/10a_tables.ipynb #8d9f6304
+def _kind(path): # the suffix of a table, without .gz; None where it is no table
+    name = Path(path).name.lower().removesuffix('.gz')
+    return next((s for s in _KINDS if name.endswith(s)), None)
+
 def is_text_or_parquet(
-    path,
+    path,       # of a file, which need not be there
 ) -> bool:      # whether `read_table` reads it
     "Whether the name of a file is that of a table."
-    return Path(path).name.lower().removesuffix('.gz').endswith(_KINDS)
+    return _kind(path) is not None
 
 # %% ../../nbs/10a_tables.ipynb #7980c533
-def _plain_type(t): # an Arrow type without views of strings (polars), which pyarrow does not hand to pandas everywhere
+def _plain_type(t): # an Arrow type without views of strings and dictionaries
     if pa.types.is_string_view(t): return pa.large_string()
     if pa.types.is_list(t) or pa.types.is_large_list(t): return pa.large_list(_plain_type(t.value_type))
     return _plain_type(t.value_type) if pa.types.is_dictionary(t) else t
@@ -512,7 +730,8 @@ def _chunks(column): # a chunked array that pandas can take
     if not pa.types.is_dictionary(column.type): return column.cast(kind)
     return pa.chunked_array([c.dictionary.cast(kind).take(c.indices) for c in column.chunks], kind)
 
-def _of_arrow(table): # an Arrow table as one of pandas; a column of a kind that pandas has no place for as plain Python
+# an Arrow table as one of pandas; a column of a kind that pandas has no place for as plain Python
+def _of_arrow(table):
     out = []
     for column in table.columns:
         try: out.append(_chunks(column).to_pandas(integer_object_nulls=True))
@@ -521,55 +740,120 @@ def _of_arrow(table): # an Arrow table as one of pandas; a column of a kind that
     frame.columns = table.column_names
     return frame
 
+# %% ../../nbs/10a_tables.ipynb #4415bf34
+def _of_stream(source): # any library's table that hands over its columns through Arrow's stream, as one of pandas
+    frame = _of_arrow(pa.table(source))
+    schema = getattr(source, 'schema', None)
+    for name, kind in (schema.items() if isinstance(schema, dict) else ()):
+        if str(kind) == 'Object': frame[name] = pd.Series(source[name].to_list(), dtype=object)
+    return frame
+
+# %% ../../nbs/10a_tables.ipynb #964f81d0
+def _of_python(source): # a dict of columns or a list of records as a table of pandas; None where it is neither
+    if not source: return None
+    if isinstance(source, dict):
+        if not all(hasattr(c, '__len__') and not isinstance(c, str) for c in source.values()): return None
+        return pd.DataFrame({k: pd.Series(list(c), dtype=object) for k, c in source.items()})
+    if all(isinstance(r, dict) for r in source): return pd.DataFrame(source, dtype=object)
+    return None
+
 # %% ../../nbs/10a_tables.ipynb #7980c534
+def _foreign(source): # a table of another library as one of pandas; None where it is none
+    # of datasets
+    if hasattr(source, 'with_format') and hasattr(source, 'column_names'): source = source.with_format('arrow')[:]
+    try:
+        if hasattr(source, '__arrow_c_stream__'): return _of_stream(source)   # pyarrow, polars and many others
+        frame = _of_python(source) if isinstance(source, (dict, list, tuple)) else None
+        if frame is None and hasattr(source, 'to_pandas'): frame = source.to_pandas()
+        return frame
+    except (pa.ArrowException, ValueError, TypeError) as e:
+        why = (str(e).splitlines() or [''])[0]
+        raise InputError(f"this {type(source).__name__} is no table that can be read ({why})") from None
+
 def as_frame(
     source,            # a table of pandas, polars, pyarrow or datasets, a list of records, or a dict of columns
 ) -> pd.DataFrame:
     "Any table in memory as one of pandas."
-    if isinstance(source, pd.DataFrame): return source
-    if hasattr(source, 'with_format') and hasattr(source, 'column_names'): source = source.with_format('arrow')[:]   # datasets
-    try:
-        if hasattr(source, '__arrow_c_stream__'): return _of_arrow(pa.table(source))   # pyarrow, polars and many others
-        if isinstance(source, dict) and source and all(hasattr(c, '__len__') and not isinstance(c, str) for c in source.values()):
-            return pd.DataFrame({k: pd.Series(list(c), dtype=object) for k, c in source.items()})
-        if isinstance(source, (list, tuple)) and source and all(isinstance(r, dict) for r in source): return pd.DataFrame(source, dtype=object)
-        if hasattr(source, 'to_pandas'): return source.to_pandas()
-    except (pa.ArrowException, ValueError, TypeError) as e: raise InputError(f"this {type(source).__name__} is no table that can be read ({(str(e).splitlines() or [''])[0]})") from None
-    raise InputError(f"a {type(source).__name__} is no table; give a path, a frame of pandas, polars or pyarrow, a data set of datasets, a list of records, or a dict of columns"
-                     + ('; call .collect() first' if hasattr(source, 'collect') else ''))
+    frame = source if isinstance(source, pd.DataFrame) else _foreign(source)
+    if frame is not None: return frame
+    lazy = '; call .collect() first' if hasattr(source, 'collect') else ''
+    raise InputError(f"a {type(source).__name__} is no table; give a path, a frame of pandas, polars or pyarrow, "
+                     f"a data set of datasets, a list of records, or a dict of columns{lazy}")
 
-# %% ../../nbs/10a_tables.ipynb #7980c535
+# %% ../../nbs/10a_tables.ipynb #8cd02b1e
+def _read_parquet(path): # a table of pandas, with whole numbers beside nothing
+    try: return pd.read_parquet(path, dtype_backend='numpy_nullable')
+    except Exception as e:
+        why = (str(e).splitlines() or [''])[0]
+        raise InputError(f"{path.name} is not a parquet file that can be read ({why})") from None
+
 def _open_table(source, sep, encoding=None): # (table, its name, notes)
     if is_table(source): return as_frame(source).reset_index(drop=True), 'the table', {}
-    path, name = Path(source), Path(source).name
-    kind = next((s for s in _KINDS if name.lower().removesuffix('.gz').endswith(s)), None)
-    if kind is None: raise InputError(f"{name} is neither .csv, .tsv, .txt nor .parquet; save the table as one of these")
+    path, name, kind = Path(source), Path(source).name, _kind(source)
+    if kind is None:
+        raise InputError(f"{name} is neither .csv, .tsv, .txt nor .parquet; save the table as one of these")
     if kind == '.parquet': df, how = _read_parquet(path), dict(encoding='parquet')
-    else: df, how = read_text_table(path, separator_of(sep) or {'.csv': ','}.get(kind, '\t'), encoding)
+    else: df, how = read_text_table(path, separator_of(sep) or (',' if kind == '.csv' else '\t'), encoding)
     return df, name, dict(files=file_hashes([path]), **how, remarks=letters(name, how))
 
-def _read_parquet(path):
-    try: return pd.read_parquet(path, dtype_backend='numpy_nullable')
-    except Exception as e: raise InputError(f"{path.name} is not a parquet file that can be read ({(str(e).splitlines() or [''])[0]})") from None
-
+# %% ../../nbs/10a_tables.ipynb #612eaaf9
 def _as_text(column): # any column as text, '' where nothing
-    if column.dtype == object: column = pd.Series([_mend(v)[0] if isinstance(v, bytes) else v for v in column], column.index, dtype=object)   # whole numbers stay whole beside None
+    if column.dtype == object:                               # whole numbers stay whole beside None
+        plain = [_mend(v)[0] if isinstance(v, bytes) else v for v in column]
+        column = pd.Series(plain, column.index, dtype=object)
     return column.astype('string').fillna('').str.strip()
 
+# %% ../../nbs/10a_tables.ipynb #169d0e0c
+def _is_text(v): # whether a value is text, or nothing
+    if isinstance(v, np.ndarray): return False
+    return isinstance(v, str) or v is None or v is pd.NA or v != v
+
 def _as_names(column, separator): # (a column of tuples of names, its different texts)
-    if column.dtype == object and not column.map(lambda v: isinstance(v, str) or v is None or v is pd.NA or v != v if not isinstance(v, np.ndarray) else False).all():
+    if column.dtype == object and not column.map(_is_text).all():
         return column.map(lambda v: tuple(names_in(v, separator))).astype(object), []
     text = _as_text(column)
     known = {t: tuple(names_in(t, separator)) for t in text.unique()}
     return pd.Series([known[t] for t in text], dtype=object, index=column.index), list(known)
 
+# %% ../../nbs/10a_tables.ipynb #da4acee7
+def _categories_of(df): # {item: its categories in all rows, once each}
+    lists = {}
+    if 'categories' in df:
+        for i, c in df[['item', 'categories']].drop_duplicates().itertuples(index=False):
+            lists.setdefault(i, {}).update(dict.fromkeys(c))
+    return {i: list(c) for i, c in lists.items()}
+
+def _name_items(df): # (item, title, categories in order of item, how many items had another title too)
+    named = df[(df.title != '') & (df.item != '')]
+    # a row that counts comes before one that does not
+    named = named.assign(time=named.time.where(named.user != ''))
+    pairs = named.groupby(['item', 'title'], as_index=False)['time'].min()
+    pairs = pairs.sort_values(['item', 'time'], kind='stable')
+    items = pairs.drop_duplicates('item')[['item', 'title']].reset_index(drop=True)
+    lists = _categories_of(df)
+    items['categories'] = [lists.get(i, []) for i in items.item]
+    return items, int((pairs.item.value_counts() > 1).sum())
+
+# %% ../../nbs/10a_tables.ipynb #57976472
+def _tidy_titles(titles): # (the column, tidied; how many different titles that changed)
+    mended = {t: tidy(t) for t in titles.unique()}
+    return titles.map(mended), sum(t != m for t, m in mended.items())
+
+def _as_times(column, time_format, name): # `seconds` of a column, of which one at least is a time
+    times = seconds(column, time_format)
+    if not times.isna().all(): return times
+    raise InputError(f"none of the {len(column):,} values in column {name!r} is a time "
+                     f"(the first is {column.iloc[0]!r}); give seconds "
+                     "or dates such as 2015-03-09 18:51:51, or time_format")
+
 # %% ../../nbs/10a_tables.ipynb #5eefebe3
 def read_table(
-    source,                       # path of a .csv, .tsv, .txt or .parquet (text perhaps with .gz), or a table in memory, see `as_frame`
+    # path of a .csv, .tsv, .txt or .parquet (text perhaps with .gz), or a table in memory, see `as_frame`
+    source,
     user:str='user',              # names of columns
-    item:str='item',
+    item:str='item',              # ids, or any name
     timestamp:str='timestamp',    # seconds, or dates; both may have fractions
-    title:str='title',
+    title:str='title',            # may be empty in some rows of an item
     categories:str='categories',  # lists, or several joined by `separator`; may be absent
     rating:str='rating',          # may be absent
     separator:str='|',            # between categories
@@ -589,57 +873,75 @@ def read_table(
         texts['categories'], plain = _as_names(df[categories], separator)
         notes['remarks'] = [*notes.get('remarks', []), *other_separator(plain, separator, f'{categories!r}')]
     df = pd.DataFrame(texts)
-    mended = {t: tidy(t) for t in df.title.unique()}
-    notes['titles_tidied'] = sum(t != m for t, m in mended.items())
-    df['title'], times = df.title.map(mended), df.time
-    df['time'] = seconds(times, time_format)
-    if df.time.isna().all():
-        raise InputError(f"none of the {len(df):,} values in column {timestamp!r} is a time (the first is {times.iloc[0]!r}); "
-                         "give seconds or dates such as 2015-03-09 18:51:51, or time_format")
+    df['title'], notes['titles_tidied'] = _tidy_titles(df.title)
+    df['time'] = _as_times(df.time, time_format, timestamp)
     items, notes['items_with_two_titles'] = _name_items(df)
-    return Log(df.drop(columns=['title', *(['categories'] if 'categories' in df else [])]), items, notes)
+    return Log(df.drop(columns=['title', 'categories'], errors='ignore'), items, notes)
 
-# %% ../../nbs/10a_tables.ipynb #c14a6680
-def _name_items(df): # (item, title, categories in order of item, how many items had another title too)
-    named = df[(df.title != '') & (df.item != '')]
-    named = named.assign(time=named.time.where(named.user != ''))            # a row that counts comes before one that does not
-    pairs = named.groupby(['item', 'title'], as_index=False)['time'].min().sort_values(['item', 'time'], kind='stable')
-    items = pairs.drop_duplicates('item')[['item', 'title']].reset_index(drop=True)
-    lists = {}
-    if 'categories' in df:
-        for i, c in df[['item', 'categories']].drop_duplicates().itertuples(index=False):
-            lists.setdefault(i, {}).update(dict.fromkeys(c))
-    items['categories'] = [list(lists.get(i, [])) for i in items.item]
-    return items, int((pairs.item.value_counts() > 1).sum())
-
-# %% ../../nbs/10a_tables.ipynb #7b0b3a7d
-FORMATS = (                                                    # reader, and its files by name; the first that fits counts
+# %% ../../nbs/10a_tables.ipynb #ca85bd00
+# reader, and its files by name; the first that fits counts
+FORMATS = (
     ('movielens', dict(ratings='ratings.csv', movies='movies.csv')),
     ('movielens', dict(ratings='ratings.dat', movies='movies.dat')),
     ('movielens', dict(ratings='u.data', movies='u.item')),
 )
 
-def _recbole(folder, only): # dict of paths of one of RecBole's data sets in a folder, None where there is none, or a sentence on what is wrong with it
+# %% ../../nbs/10a_tables.ipynb #06ac5647
+# (reader, dict of paths) of a log whose files have the names of a format, None where there is none
+def _by_name(folder, only):
+    for reader, names in FORMATS:
+        found = {k: sorted(folder.glob(n)) or sorted(folder.glob(f'{n}.gz')) for k, n in names.items()}
+        if any(len(paths) != 1 for paths in found.values()): continue
+        paths = {k: path for k, (path,) in found.items()}
+        if only in (None, *(p.name for p in paths.values())): return reader, paths
+    return None
+
+# %% ../../nbs/10a_tables.ipynb #9a37abd1
+def _atomic_files(folder): # {data set: {inter or item: {part, such as .train, or '': its paths}}}
     found = {}
     for p in sorted(folder.iterdir()):
-        if m := re.fullmatch(r'(.+?)(\.[^.]+)?\.(inter|item)(\.gz)?', p.name):
-            if p.is_file(): found.setdefault(m[1], {}).setdefault(m[3], {}).setdefault(m[2] or '', []).append(p)
-    found = {k: v for k, v in found.items() if 'inter' in v and only in (None, *(p.name for n in v.values() for ps in n.values() for p in ps))}
-    if not found: return None
-    if len(found) > 1: raise InputError(f"{folder.name} has {len(found)} data sets of RecBole: {', '.join(found)}; give the path of one of the .inter files")
-    (name, kinds), = found.items()
-    if '' not in kinds.get('item', {}): raise InputError(f"{folder.name} has the log of {name} but no file {name}.item with the titles; put it beside")
-    parts = kinds['inter'].get('') or [p for part in sorted(kinds['inter'], key=lambda n: (['.train', '.valid', '.test'] + [n]).index(n)) for p in kinds['inter'][part]]
-    if len(kinds['inter'].get('', ())) > 1 or len(kinds['item']['']) > 1: raise InputError(f"{folder.name} has {name} twice, packed and not; keep one of them")
-    return dict(inter=parts[0] if len(parts) == 1 else parts, item=kinds['item'][''][0])
+        m = re.fullmatch(r'(.+?)(\.[^.]+)?\.(inter|item)(\.gz)?', p.name)
+        if not m or not p.is_file(): continue
+        name, part, kind, _ = m.groups()
+        found.setdefault(name, {}).setdefault(kind, {}).setdefault(part or '', []).append(p)
+    return found
 
+def _holds(kinds, name): # whether one of a data set's files has this name
+    return any(p.name == name for parts in kinds.values() for paths in parts.values() for p in paths)
+
+# %% ../../nbs/10a_tables.ipynb #01e9c0cf
+def _log_files(parts): # the log in one file, or its parts: train, valid and test, then the others by name
+    if parts.get(''): return parts['']
+    first = ['.train', '.valid', '.test']
+    order = sorted(parts, key=lambda part: first.index(part) if part in first else len(first))
+    return [p for part in order for p in parts[part]]
+
+# dict of paths of one of RecBole's data sets in a folder, None where there is none, or a sentence on what is wrong
+# with it
+def _recbole(folder, only):
+    found = {k: v for k, v in _atomic_files(folder).items() if 'inter' in v and (only is None or _holds(v, only))}
+    if not found: return None
+    if len(found) > 1:
+        raise InputError(f"{folder.name} has {len(found)} data sets of RecBole: {', '.join(found)}; "
+                         "give the path of one of the .inter files")
+    (name, kinds), = found.items()
+    items = kinds.get('item', {}).get('')
+    if not items:
+        raise InputError(f"{folder.name} has the log of {name} but no file {name}.item with the titles; "
+                         "put it beside")
+    if len(kinds['inter'].get('', ())) > 1 or len(items) > 1:
+        raise InputError(f"{folder.name} has {name} twice, packed and not; keep one of them")
+    logs = _log_files(kinds['inter'])
+    return dict(inter=logs[0] if len(logs) == 1 else logs, item=items[0])
+
+# %% ../../nbs/10a_tables.ipynb #7b0b3a7d
 def detect(
     folder,        # where the files of one log lie
     only=None,     # the name of one of the files, where there are several logs
 ) -> tuple | None: # (reader: movielens or recbole, dict of paths), or None where nothing fits
     "Tell which log in tables a folder holds."
     folder = Path(folder)
-    for reader, names in FORMATS:
-        found = {k: sorted(folder.glob(n)) or sorted(folder.glob(f'{n}.gz')) for k, n in names.items()}
-        if all(len(paths) == 1 for paths in found.values()) and only in (None, *(p.name for ps in found.values() for p in ps)): return reader, {k: paths[0] for k, paths in found.items()}
-    if folder.is_dir() and (files := _recbole(folder, only)): return 'recbole', files
+    named = _by_name(folder, only)
+    if named: return named
+    files = _recbole(folder, only) if folder.is_dir() else None
+    return ('recbole', files) if files else None
