@@ -139,10 +139,12 @@ def check_library(src, work):
     report('library in step with the notebooks', bad, f'{len(old)} files')
 
 def imported(source):
-    "(level, module) for every import at the top of a module or anywhere below."
+    "(level, module) for every import at the top of a module or anywhere below; of `from . import x`, x may be a module."
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import): yield from ((0, a.name) for a in node.names)
-        if isinstance(node, ast.ImportFrom): yield node.level, node.module or ''
+        if not isinstance(node, ast.ImportFrom): continue
+        yield node.level, node.module or ''
+        if node.module in (None, lib) or node.level: yield from ((node.level, '.'.join(filter(None, [node.module, a.name]))) for a in node.names)
 
 def check_imports(src):
     "A room imports only rooms with lower numbers, and the library needs no notebook tools."

@@ -35,8 +35,8 @@ from sprec.experiment import run
 
 transformers.utils.logging.set_verbosity_error(); transformers.utils.logging.disable_progress_bar(); datasets.disable_progress_bars()
 torch.set_num_threads(1)
-drawn = report._png
-report._png = lambda fig, *a, **kw: drawn(fig, *a, **kw) if isinstance(fig, (str, Path)) else b'\x89PNG'   # figures are written and not drawn, to save half of the time
+drawn = report.png_of
+report.png_of = lambda fig, *a, **kw: drawn(fig, *a, **kw) if isinstance(fig, (str, Path)) else b'\x89PNG'   # figures are written and not drawn, to save half of the time
 gc.freeze()                                                                                             # what is loaded is never looked through again
 SIZES = dict(n_train=48, n_valid=8, n_test=16, hidden=32, title_epochs=1, sft_epochs=3, rounds=2, cases_per_round=24, title_batch=32, sft_batch=16,
              round_sft_batch=8, dpo_batch=8, dpo_lr=1e-3, micro_batch=8, checkpoint_seconds=.1)

@@ -70,7 +70,7 @@ def use(name, files): # run the readers of a target on its files
     for role, path in files: roles.setdefault(role, []).append(path)
     roles = {r: ps if len(ps) > 1 else ps[0] for r, ps in roles.items()}
     if name == 'rows':
-        from sprec.report import read_rows
+        from sprec.rows import read_rows
         return read_rows(files[0][1])
     if name == 'settings': return read_settings(files[0][1].read_bytes().decode('utf-8', 'surrogateescape'))
     if name.startswith('instructions'): return split_instructions(roles, n_train=None)
@@ -153,8 +153,8 @@ def plain_loop(probe, seconds, seed): # keeps an input whenever what became of i
 
 def guided_loop(probe, seconds, seed): # ends the process
     import atheris
-    with atheris.instrument_imports(include=['sprec.readers.tables', 'sprec.readers.records', 'sprec.sources', 'sprec.readers.instructions', 'sprec.data', 'sprec.report']):
-        import sprec.readers.instructions, sprec.report, sprec.sources   # noqa: E401,F401
+    with atheris.instrument_imports(include=['sprec.readers.tables', 'sprec.readers.records', 'sprec.sources', 'sprec.readers.instructions', 'sprec.data', 'sprec.rows']):
+        import sprec.readers.instructions, sprec.rows, sprec.sources   # noqa: E401,F401
     corpus = Path(probe.tmp.name)/'corpus'
     corpus.mkdir()
     for n, s in enumerate(probe.seeds()): (corpus/str(n)).write_bytes(s)

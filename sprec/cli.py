@@ -283,11 +283,12 @@ def report_(
     quiet()
     from sprec import report
     from sprec.results import read_results, write_results
+    from sprec.rows import write_rows
     check_place(out)
     df = read_results(*runs)
     rows = df[df['what'].isna()] if 'what' in df else df
     write_results(df, out, title='Report of ' + ', '.join(map(str, runs))[:80], facts=dict(rows=len(rows), commits=sorted(set(rows.commit.dropna())) if 'commit' in rows else []))
-    if rows_file: report.write_rows(rows_file, [{k: v for k, v in r.items() if v is not None and v == v} for r in rows.to_dict('records')])
+    if rows_file: write_rows(rows_file, [{k: v for k, v in r.items() if v is not None and v == v} for r in rows.to_dict('records')])
     say(report.to_text_table(rows)); say()
     for (d, m), own in rows.groupby(['data', 'model'], sort=False):
         if {'sft', 'dpo-rn', 'sprec'} <= set(own.method):

@@ -27,7 +27,8 @@ from .exact import ExactRecommender
 from .files import check_place, sha256, write_json, write_text
 from .inputs import get_data, get_model, refuse_other_lora
 from .measure import asked, measure
-from .recipes import RECIPES, SASREC
+from .recipes import RECIPES, SASREC, in_order, label
+from .rows import read_rows, write_rows
 from .runs import Run, claim, found_from, keep_data, once, only_here, provenance, read_config, stage, steps_of
 from .play import check
 from .selfplay import keep_json, kept_json, put_back, seed_for, selfplay, sound
@@ -75,7 +76,7 @@ def get_sasrec(
         if path.is_file() and there.get('sha256', '') not in ('', sha256(path)): raise InputError(f"{path} is damaged: it is not what was written; remove it and {about.name} to have it made again")
         return load_sasrec(path, split.catalog, 'cuda' if torch.cuda.is_available() else 'cpu'), there
     t = time.perf_counter()
-    sas, log = train_sasrec(split.train, split.valid, len(split.catalog), seed=seed_for(seed, 103), desc=report.label(name), **SASREC[name])
+    sas, log = train_sasrec(split.train, split.valid, len(split.catalog), seed=seed_for(seed, 103), desc=label(name), **SASREC[name])
     with writing(path): save_sasrec(sas, path, split.catalog)
     keep_json(about, dict(sha256=sha256(path), epochs=len(log), ndcg=max(l['ndcg'] for l in log), seconds=round(time.perf_counter() - t, 2)))
     return get_sasrec(out, name, split, seed)
@@ -152,7 +153,7 @@ def _rounds(run, name): # a row a round
     if not play.rounds: return []
     on_valid = (lambda rec: measure(asked(rec, run.settings), valid)) if play.stop_on else None
     helper, sas = guide(run.out, run.split, run.seed) if RECIPES[name].guided else (None, None)
-    path = selfplay(run.rec, run.split.train, play, run.out/name, run.seed, run.row, f'{report.label(name)}: ',
+    path = selfplay(run.rec, run.split.train, play, run.out/name, run.seed, run.row, f'{label(name)}: ',
                     watched=on_valid, item_scores=sas and sas.scores)
     return [r | dict(guide=helper) for r in path] if helper else path
 
@@ -184,8 +185,8 @@ def _sft_stage(run, name, watched): # the row of an SFT, now or when it ran
     weights, at = RECIPES[name].weights if name in RECIPES else '', run.out/name
     work = lambda: first_sft(run.rec, run.split, run.settings, run.seed, weights, **steps_of(at, run.settings))
     log = stage(at, run.rec, work, lambda: dict(measured=watched(run.rec)))
-    run.say(f"{report.label(name)}: {log['steps']} steps, loss {log['loss']:.3f}, {log['seconds']:.0f} s")
-    if told := report.proven_words(log['measured']): run.say(f"{report.label(name)}: {told}")
+    run.say(f"{label(name)}: {log['steps']} steps, loss {log['loss']:.3f}, {log['seconds']:.0f} s")
+    if told := report.proven_words(log['measured']): run.say(f"{label(name)}: {told}")
     return log['measured'] | dict(round=0, sft_loss=log['loss'], seconds_sft=log['seconds'], tokens=log['tokens'])
 
 # %% ../nbs/40_experiment.ipynb #9d7d294a
@@ -215,7 +216,7 @@ def yardsticks(run:Run) -> list: # rows: popularity, and the oracle where the tr
 
 def _kept_rows(out, names): # of methods that an earlier call ran here: they stay in the table
     if not (out/'rows.jsonl').exists(): return []
-    rows = report.read_rows(out/'rows.jsonl').to_dict('records')
+    rows = read_rows(out/'rows.jsonl').to_dict('records')
     here = [r for r in rows if r['method'] in RECIPES and r['method'] not in names]
     return [{k: v for k, v in r.items() if v is not None and v == v} for r in here]
 
@@ -223,17 +224,17 @@ def _kept_rows(out, names): # of methods that an earlier call ran here: they sta
 def _bare(rows): return [{k: v for k, v in r.items() if k != 'detail'} for r in rows]
 
 def _write(out, rows): # rows and, beside them, what stands behind the last row of each method
-    report.write_rows(out/'rows.jsonl', _bare(rows), note=True)
+    write_rows(out/'rows.jsonl', _bare(rows), note=True)
     last = {r['method']: r for r in rows if 'detail' in r}
     at = ('data', 'model', 'seed', 'method', 'round', 'config_hash', 'commit')
     lines = [{k: r[k] for k in at} | d for r in last.values() for d in r['detail']]
-    old = report.read_rows(out/'details.jsonl').to_dict('records') if (out/'details.jsonl').exists() else []
-    report.write_rows(out/'details.jsonl', [d for d in old if d['method'] not in last] + lines, note=True)
+    old = read_rows(out/'details.jsonl').to_dict('records') if (out/'details.jsonl').exists() else []
+    write_rows(out/'details.jsonl', [d for d in old if d['method'] not in last] + lines, note=True)
     return _bare(rows)
 
 # %% ../nbs/40_experiment.ipynb #40000016
 def _path_words(name, path): # lines that say what came of a recipe
-    last, said = path[-1], report.label(name)
+    last, said = path[-1], label(name)
     if len(path) > 1:
         n, seconds = len(path) - 1, sum(v for row in path[1:] for k, v in row.items() if k.startswith('seconds'))
         yield f"{said}: {n} round{'s'*(n > 1)}, ORRatio@1 {path[0]['ORRatio@1']:.3f} to {last['ORRatio@1']:.3f}, {seconds:.0f} s"
@@ -302,8 +303,8 @@ def new_report(out:Path, rows:list, split:Split, config:dict) -> Path:
     facts = {k: v for k, v in config.items() if k not in ('settings', 'started_in')} | config['settings'] | made
     told = report.sentences(rows) if {'dpo-rn', 'sprec'} <= {r['method'] for r in rows} else []
     last = {r['method']: report.proven_words(r) for r in rows}
-    told += [f'{report.label(m)}: {words}.' for m, words in last.items() if words]
-    methods = ', '.join(report.label(m) for m in report.in_order(r['method'] for r in rows))
+    told += [f'{label(m)}: {words}.' for m, words in last.items() if words]
+    methods = ', '.join(label(m) for m in in_order(r['method'] for r in rows))
     tables = {'Last round': report.table(rows), 'Data': manifest_table(split)}
     return report.html_report(out, f"{methods} on {config['data']}", tables, figures, told, facts)
 

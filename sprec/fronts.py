@@ -31,8 +31,8 @@ from .metrics import evaluate, or_ratio, target_gains
 from .models import merged_lora
 from .prompts import encode_prompts
 from .recipes import RECIPES
-from .report import read_rows, write_rows
 from .rerank import DPP, MMR, XQuAD, Steck, category_similarity, head_and_tail, rerank
+from .rows import read_rows, write_rows
 from .toy import Oracle, toy_world
 from .trie import build_trie, trie_blocks
 from .uncertainty import compare

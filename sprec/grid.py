@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
-from . import report
 from .errors import InputError, nearest
 from .files import check_place
 from .experiment import first_stages, guide, prepare, run
 from .measure import asked
+from .rows import read_rows, write_rows
 from .runs import claim, folder_name, found_from, only_here, provenance, read_config
 from .settings import SETTING_TYPES, as_changes, settle
 from .metrics import evaluate, target_gains
-from .recipes import RECIPES
+from .recipes import RECIPES, label
 from .play import Play, check
 from .selfplay import keep_json, kept_json, put_back, selfplay
 
@@ -82,9 +82,9 @@ def collect(out, jobs) -> list: # rows of all jobs, each once
     mine = {(j['data'], j['model'], j['seed']) for j in jobs}
     for name, keys in (('rows.jsonl', ['data', 'model', 'seed', 'method', 'round']), ('details.jsonl', ['data', 'model', 'seed', 'method', 'what', 'name'])):
         files = sorted(Path(out).glob(f'*/{name}'))                                        # also of jobs that an earlier grid left here
-        rows = [{k: v for k, v in r.items() if v is not None and v == v} for p in files for r in report.read_rows(p).to_dict('records')]
+        rows = [{k: v for k, v in r.items() if v is not None and v == v} for p in files for r in read_rows(p).to_dict('records')]
         kept = list({tuple(r[k] for k in keys): r for r in rows}.values())
-        if kept: report.write_rows(Path(out)/name, kept)
+        if kept: write_rows(Path(out)/name, kept)
         if name == 'rows.jsonl': found = [r for r in kept if (r['data'], r['model'], r['seed']) in mine]
     return found
 
@@ -158,12 +158,12 @@ def _played(run, name, changed, folder, watched): # the rows of a recipe's round
     put_back(run.rec.lm, run.out/'sft')
     sas = guide(run.out, run.split, run.seed)[1] if RECIPES[name].guided else None
     play = replace(run.plays[name], **changed)
-    return selfplay(run.rec, run.split.train, play, folder, run.seed, watched, f'{report.label(name)}: ', item_scores=sas and sas.scores)
+    return selfplay(run.rec, run.split.train, play, folder, run.seed, watched, f'{label(name)}: ', item_scores=sas and sas.scores)
 
 # %% ../nbs/40a_grid.ipynb #40a00003
 def _tune_row(run, name, t): # a combination of settings, after its last round
     last = _played(run, name, t, run.out/name/_label(t), lambda rec: _on_valid(run, rec))[-1]
-    run.say(f"{report.label(name)} {t}: NDCG@5 {last['NDCG@5']:.4f}, ORRatio@1 {last['ORRatio@1']:.3f}")
+    run.say(f"{label(name)} {t}: NDCG@5 {last['NDCG@5']:.4f}, ORRatio@1 {last['ORRatio@1']:.3f}")
     about = {k: run.config[k] for k in ('data', 'model', 'seed', 'preset')}
     return about | dict(method=name) | t | last | provenance()
 
@@ -194,7 +194,7 @@ def tune(
         rows = [_tune_row(mine, n, t) for n, t in tqdm(todo, desc='tries')]
         best = {n: pick(r for r in rows if r['method'] == n) for n in names}
         rows = [r | dict(chosen=r is best[r['method']]) for r in rows]
-        report.write_rows(mine.out/'tune.jsonl', rows)
+        write_rows(mine.out/'tune.jsonl', rows)
     return rows
 
 # %% ../nbs/40a_grid.ipynb #40a00004
@@ -210,15 +210,15 @@ def _sweep_rows(run, recipe, t): # a row a round
     play = replace(run.plays[recipe], **t)
     shown = {k: getattr(play, k) for k in ('random_ratio', 'n_negatives', 'decoding', 'beta', 'dpo_lr')} | t
     path = _played(run, recipe, t, run.out/'sweep'/recipe/_label(t), run.measured)
-    run.say(f"{report.label(recipe)} {t}: HR@5 {path[-1]['HR@5']:.4f}, ORRatio@1 {path[-1]['ORRatio@1']:.3f}")
+    run.say(f"{label(recipe)} {t}: HR@5 {path[-1]['HR@5']:.4f}, ORRatio@1 {path[-1]['ORRatio@1']:.3f}")
     return [about | shown | r for r in path]
 
 # %% ../nbs/40a_grid.ipynb #40a00006
 def _keep_sweep(path, rows): # in place of older rows of the same settings and rounds; others stay
     at = lambda r: (r['method'], r['setting'], r['round'])
-    old = report.read_rows(path).to_dict('records') if path.exists() else []
+    old = read_rows(path).to_dict('records') if path.exists() else []
     kept = {at(r): {k: v for k, v in r.items() if v is not None and v == v} for r in old}
-    report.write_rows(path, list((kept | {at(r): r for r in rows}).values()), note=True)
+    write_rows(path, list((kept | {at(r): r for r in rows}).values()), note=True)
 
 # %% ../nbs/40a_grid.ipynb #315d9006
 def sweep(

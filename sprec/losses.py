@@ -18,7 +18,8 @@ def margins(
     beta:float=.1,      # strength of the pull towards the reference
 ) -> torch.Tensor:      # [B, N]
     "Reward margins of the chosen title over each rejected one."
-    if pi_w.dim() != 1 or pi_w.shape != ref_w.shape or pi_l.shape != ref_l.shape or pi_l.shape[:1] != pi_w.shape or pi_l.dim() > 2:
+    alike = pi_w.shape == ref_w.shape and pi_l.shape == ref_l.shape
+    if not alike or pi_w.dim() != 1 or pi_l.dim() > 2 or pi_l.shape[:1] != pi_w.shape:
         shapes = [tuple(t.shape) for t in (pi_w, pi_l, ref_w, ref_l)]
         raise ValueError(f"shapes of pi_w, pi_l, ref_w, ref_l are {shapes}; expected [B], [B, N], [B], [B, N]")
     if pi_l.dim() == 1: pi_l, ref_l = pi_l[:,None], ref_l[:,None]
@@ -55,11 +56,12 @@ def sdpo(
     m = m.masked_fill(~mask & some[:,None], float('inf')).masked_fill(~some[:,None], 0)
     return torch.where(some, -F.logsigmoid(-torch.logsumexp(-m, -1)), 0)
 
-# %% ../nbs/21_losses.ipynb #68b4b444
+# %% ../nbs/21_losses.ipynb #a21c0003
 def _over(x, mask): # mean of [B, N] over the negatives that exist
     if mask is None: return x.mean(-1)
     return torch.where(mask, x, 0).sum(-1) / mask.sum(-1).clamp(min=1)
 
+# %% ../nbs/21_losses.ipynb #68b4b444
 def dmpo(
     pi_w:torch.Tensor,      # [B]: chosen, under the policy
     pi_l:torch.Tensor,      # [B, N] (or [B]): rejected, under the policy
@@ -67,7 +69,8 @@ def dmpo(
     ref_l:torch.Tensor,     # [B, N] (or [B]): rejected, under the reference
     beta:float=.1,          # strength of the pull towards the reference
     mask:torch.Tensor=None, # bool [B, N]: which negatives exist; None: all
-    form:str='mean',        # 'mean' (the paper), 'sum' (a re-implementation), 'pairs' (the official code: DPO of each pair)
+    # 'mean' (the paper), 'sum' (a re-implementation), 'pairs' (the official code: DPO of each pair)
+    form:str='mean',
     reference_free:bool=False, # leave the reference out, as it cancels in the official code
 ) -> torch.Tensor:          # [B]: a loss a row
     "Direct multi-preference optimisation: the chosen title against the mean of its negatives."
@@ -81,6 +84,17 @@ def dmpo(
     return torch.where(mask.any(-1), -F.logsigmoid(total), 0)
 
 # %% ../nbs/21_losses.ipynb #17d7884a
+def _per_pair(smoothing, m, mask): # a number, [B, 1] or [B, N], checked against margins m [B, N]; 0 at absent negatives
+    if not torch.is_tensor(smoothing):
+        if not 0 <= smoothing <= 1: raise ValueError(f"smoothing is {smoothing}; it is a probability, from 0 to 1")
+        return smoothing
+    if smoothing.dim() == 1: smoothing = smoothing[:,None]
+    if smoothing.dim() != 2 or smoothing.shape[0] != m.shape[0] or smoothing.shape[1] not in (1, m.shape[1]):
+        raise ValueError(f"smoothing has shape {tuple(smoothing.shape)} for rows and negatives {tuple(m.shape)}; "
+                         "expected a number, [B] or [B, N]")
+    return smoothing if mask is None else smoothing.expand_as(m).masked_fill(~mask, 0)
+
+# %% ../nbs/21_losses.ipynb #a21c0006
 def rosepo(
     pi_w:torch.Tensor,      # [B]: chosen, under the policy
     pi_l:torch.Tensor,      # [B, N] (or [B]): rejected, under the policy
@@ -93,21 +107,18 @@ def rosepo(
 ) -> torch.Tensor:          # [B]: a loss a row
     "DPO with labels smoothed per sample (our reading of RosePO), the mean over the negatives of a row."
     m = margins(pi_w, pi_l, ref_w, ref_l, beta)
-    if not torch.is_tensor(smoothing):
-        if not 0 <= smoothing <= 1: raise ValueError(f"smoothing is {smoothing}; it is a probability, from 0 to 1")
-    else:
-        if smoothing.dim() == 1: smoothing = smoothing[:,None]
-        if smoothing.dim() != 2 or smoothing.shape[0] != m.shape[0] or smoothing.shape[1] not in (1, m.shape[1]):
-            raise ValueError(f"smoothing has shape {tuple(smoothing.shape)} for rows and negatives {tuple(m.shape)}; expected a number, [B] or [B, N]")
-        if mask is not None: smoothing = smoothing.expand_as(m).masked_fill(~mask, 0)
+    smoothing = _per_pair(smoothing, m, mask)
     if mask is not None: m = m.masked_fill(~mask, 0)
     return _over(-(1 - smoothing)*F.logsigmoid(m) - smoothing*F.logsigmoid(-m), mask)
 
 # %% ../nbs/21_losses.ipynb #75346eb0
 def _per_token(logps, length): # log-probabilities per token, [B] or [B, N]; a negative that is absent may have length 0
-    if logps.shape != length.shape: raise ValueError(f"log-probabilities have shape {tuple(logps.shape)} and their lengths {tuple(length.shape)}; they must match")
+    if logps.shape != length.shape:
+        raise ValueError(f"log-probabilities have shape {tuple(logps.shape)} and their lengths {tuple(length.shape)}; "
+                         "they must match")
     return logps / length.clamp(min=1)
 
+# %% ../nbs/21_losses.ipynb #a21c0009
 def ipo(
     pi_w:torch.Tensor,      # [B]: chosen, under the policy
     pi_l:torch.Tensor,      # [B, N] (or [B]): rejected, under the policy
@@ -122,8 +133,10 @@ def ipo(
 ) -> torch.Tensor:          # [B]: a loss a row
     "Identity preference optimisation (Eq. 17 of its paper), the mean over the negatives of a row."
     if per_token:
-        if len_w is None or len_l is None: raise ValueError("per_token needs the lengths of the titles, len_w and len_l")
-        pi_w, ref_w, pi_l, ref_l = _per_token(pi_w, len_w), _per_token(ref_w, len_w), _per_token(pi_l, len_l), _per_token(ref_l, len_l)
+        if len_w is None or len_l is None:
+            raise ValueError("per_token needs the lengths of the titles, len_w and len_l")
+        pi_w, ref_w = _per_token(pi_w, len_w), _per_token(ref_w, len_w)
+        pi_l, ref_l = _per_token(pi_l, len_l), _per_token(ref_l, len_l)
     gap = margins(pi_w, pi_l, ref_w, ref_l, 1.)
     if mask is not None: gap = gap.masked_fill(~mask, 0)
     return _over((gap - 1/(2*beta))**2, mask)
@@ -141,7 +154,8 @@ def simpo(
     len_l:torch.Tensor,     # int [B, N] (or [B]): tokens of the rejected ones
     gamma:float=.5,         # margin that the chosen title must be ahead by
 ) -> torch.Tensor:          # [B]: a loss a row
-    "Simple preference optimisation (Eq. 6 of its paper): no reference, rewards per token; the mean over the negatives of a row."
+    """Simple preference optimisation (Eq. 6 of its paper): no reference, rewards per token;
+    the mean over the negatives of a row."""
     pi_w, pi_l = _per_token(pi_w, len_w), _per_token(pi_l, len_l)
     m = margins(pi_w, pi_l, torch.zeros_like(pi_w), torch.zeros_like(pi_l), beta) - gamma
     if mask is not None: m = m.masked_fill(~mask, 0)
@@ -151,20 +165,23 @@ def simpo(
 def sft_term(
     pi_w:torch.Tensor,       # [B]: chosen, under the policy
     len_w:torch.Tensor=None, # int [B]: tokens of the chosen titles; for 'token' and 'batch'
-    per:str='title',         # 'title': sum over tokens; 'token': mean over a title's tokens; 'batch': over the tokens of all titles here
+    # 'title': sum over tokens; 'token': mean over a title's tokens; 'batch': over the tokens of all titles here
+    per:str='title',
 ) -> torch.Tensor:           # [B]: a loss a row, to be averaged
     "Minus the log-probability of the chosen title, to be added to a preference loss with a weight."
     if per not in ('title', 'token', 'batch'): raise ValueError(f"per is {per!r}; choose 'title', 'token' or 'batch'")
     if per == 'title': return -pi_w
     if len_w is None: raise ValueError(f"per={per!r} needs the lengths of the chosen titles, len_w")
-    return -_per_token(pi_w, len_w) if per == 'token' else -pi_w / len_w.float().mean()
+    if per == 'token': return -_per_token(pi_w, len_w)
+    return -pi_w / len_w.float().mean()
 
 # %% ../nbs/21_losses.ipynb #7328d5a9
 LOSSES = {
     'dpo':    dict(fn=dpo,    needs=(),             beta=.1,   source='SPRec Eq. 4 and 6; beta from its code'),
     'sdpo':   dict(fn=sdpo,   needs=(),             beta=1.,   source='S-DPO; beta from its scripts'),
     'dmpo':   dict(fn=dmpo,   needs=(),             beta=.1,   source='DMPO; beta from its code'),
-    'rosepo': dict(fn=rosepo, needs=('smoothing',), beta=None, source='RosePO, our reading: conservative DPO with a smoothing per sample'),
+    'rosepo': dict(fn=rosepo, needs=('smoothing',), beta=None,
+                   source='RosePO, our reading: conservative DPO with a smoothing per sample'),
     'ipo':    dict(fn=ipo,    needs=('lengths',),   beta=.1,   source='IPO Eq. 17; beta as TRL has it'),
     'simpo':  dict(fn=simpo,  needs=('lengths',),   beta=2.,   source='SimPO Eq. 6; beta and gamma as usual for it'),
 }

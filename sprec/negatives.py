@@ -27,50 +27,63 @@ class Negatives:
         "bool [N]: cases with at least one negative."
         return (self.items >= 0).any(1)
 
+# %% ../nbs/22_negatives.ipynb #a22c0002
+def _among(items, lists): # bool [N, n]: which items stand in their own row of lists [N, H]
+    return (items[:, :, None] == np.asarray(lists)[:, None]).any(2)
+
+def _top3(items): # share of the three most frequent ones
+    return np.sort(np.bincount(items))[::-1][:3].sum()/len(items) if len(items) else 0.
+
+def _repeated(items): # how many places hold an item that stands in their row already
+    ordered = np.sort(items, 1)
+    return int(((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).sum())
+
+# %% ../nbs/22_negatives.ipynb #a22c0004
 def counted(
     items,         # int [N, n], -1 where there is none
     target,        # int [N]
     equal:int,     # how many answers were the target
-    source:str,
+    source:str,    # what kind they are, in words
     history=None,  # int [N, H]; None: negatives in the history are not counted
     **more,        # other counts to report
 ) -> Negatives:
     "Negatives with the counts that a run reports; the target is never among them."
     assert not (items == np.asarray(target)[:, None]).any()
-    real = items[items >= 0]
-    share = np.sort(np.bincount(real))[::-1][:3].sum()/max(1, len(real)) if len(real) else 0.
-    counts = dict(source=source, cases=len(items), asked=items.size, equal_to_target=int(equal), missing=int((items < 0).sum()),
-        distinct=len(np.unique(real)), top3_share=round(float(share), 4), dropped_pairs=int((items < 0).all(1).sum()))
-    ordered = np.sort(items, 1)
-    counts['repeated'] = int(((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).sum())
-    if history is not None: counts['in_history'] = int((_among(items, history) & (items >= 0)).sum())
+    none, real = items < 0, items[items >= 0]
+    counts = dict(source=source, cases=len(items), asked=items.size, equal_to_target=int(equal),
+                  missing=int(none.sum()), distinct=len(np.unique(real)), top3_share=round(float(_top3(real)), 4),
+                  dropped_pairs=int(none.all(1).sum()), repeated=_repeated(items))
+    if history is not None: counts['in_history'] = int((_among(items, history) & ~none).sum())
     return Negatives(items.astype(np.int32), counts | more)
-
-def _among(items, lists): # bool [N, n]: which items stand in their own row of lists [N, H]
-    return (items[:, :, None] == np.asarray(lists)[:, None]).any(2)
 
 # %% ../nbs/22_negatives.ipynb #d6e2bad7
 def _taken(cases, exclude_history): # int [N, 1 or 1+H]: items that are no negative of a case
-    return np.concatenate([cases.target[:, None], cases.history if exclude_history else cases.history[:, :0]], 1)
+    history = cases.history if exclude_history else cases.history[:, :0]
+    return np.concatenate([cases.target[:, None], history], 1)
 
 def _check_room(taken, n_items, n): # refuse more negatives than the narrowest case leaves
     free = n_items - max((len(set(r[r >= 0])) for r in taken), default=0)
-    if not 1 <= n <= free: raise InputError(f"{n} negatives a case were asked for, but as few as {free} of {n_items} items are free; choose n from 1 to {free}")
+    if not 1 <= n <= free:
+        raise InputError(f"{n} negatives a case were asked for, but as few as {free} of {n_items} items are free; "
+                         f"choose n from 1 to {free}")
 
-def _fill(out, where, taken, n_items, rng): # uniform items at out[where], never taken ones, never one that stands in the row
+# %% ../nbs/22_negatives.ipynb #a22c0006
+# uniform items at out[where], never taken ones, never one that stands in the row
+def _fill(out, where, taken, n_items, rng):
     for j in range(out.shape[1]):
         todo = np.flatnonzero(where[:, j])
-        while len(todo):                                            # draw again where the draw was taken
+        while len(todo): # draw again where the draw was taken
             out[todo, j] = rng.integers(0, n_items, len(todo))
             used = np.concatenate([taken[todo], np.delete(out[todo], j, 1)], 1)
             todo = todo[(used == out[todo, j:j+1]).any(1)]
     return out
 
+# %% ../nbs/22_negatives.ipynb #a22c0008
 def random_negatives(
     cases:Cases,                # N cases
     n_items:int,                # size of the catalogue
     n:int=1,                    # negatives per case
-    seed:int=0,
+    seed:int=0,                 # of the draws
     exclude_history:bool=False, # keep items of the history out as well
 ) -> Negatives:
     "Uniform negatives, never the target."
@@ -81,29 +94,44 @@ def random_negatives(
     return counted(out, cases.target, 0, 'random', cases.history)
 
 # %% ../nbs/22_negatives.ipynb #eaa6077b
-def popular_negatives(
-    cases:Cases,                # N cases
-    counts,                     # [I]: training counts, `catalog.counts`
-    n:int=1,                    # negatives per case, all different
-    seed:int=0,
-    exclude_history:bool=False, # keep items of the history out as well
-    power:float=1.,             # of the counts; 0 is even over all items that were ever a training target
-) -> Negatives:
-    "Negatives drawn by training popularity, never the target."
+def _weights(counts, power): # float [I]: chances of being drawn, the largest 1; 0 where there is no count
     counts = np.asarray(counts, np.float64)
     if not 0 <= power < np.inf: raise InputError(f"power is {power}; it must be 0 or more")
     if counts.ndim != 1 or not (counts >= 0).all(): raise InputError("popularity needs one count an item, 0 or more")
     weight = np.where(counts > 0, counts/max(counts.max(initial=0), 1), 0.)
-    weight = np.where(weight > 0, weight**power, 0.)
-    taken, out = _taken(cases, exclude_history), np.full((len(cases), n), -1, np.int64)
-    free = int((weight > 0).sum()) - max((len({i for i in r if i >= 0 and weight[i] > 0}) for r in taken.tolist()), default=0)
-    if not 1 <= n <= free: raise InputError(f"{n} negatives a case were asked for, but as few as {free} items with a training count are free; choose n from 1 to {free}")
-    rng, step = np.random.default_rng(seed), max(1, 2**22//len(weight))
-    for a in range(0, len(cases), step):
-        with np.errstate(divide='ignore'): wait = rng.standard_exponential((len(taken[a:a+step]), len(weight) + 1))/np.append(weight, 0.)
-        np.put_along_axis(wait, taken[a:a+step], np.inf, 1)                     # -1 is the last column, which nobody wants
-        first = np.argpartition(wait, n - 1, 1)[:, :n]
-        out[a:a+step] = np.take_along_axis(first, np.take_along_axis(wait, first, 1).argsort(1), 1)
+    return np.where(weight > 0, weight**power, 0.)
+
+def _check_popular_room(taken, weight, n): # refuse more negatives than the narrowest case leaves
+    used = max((len({i for i in r if i >= 0 and weight[i] > 0}) for r in taken.tolist()), default=0)
+    free = int((weight > 0).sum()) - used
+    if not 1 <= n <= free:
+        raise InputError(f"{n} negatives a case were asked for, but as few as {free} items with a training count "
+                         f"are free; choose n from 1 to {free}")
+
+# %% ../nbs/22_negatives.ipynb #a22c000a
+def _first_to_arrive(weight, taken, n, rng): # int [N, n]: the items that wait least; taken ones never come
+    rates = np.append(weight, 0.)                  # -1 is the last column, which nobody wants
+    with np.errstate(divide='ignore'): wait = rng.standard_exponential((len(taken), len(rates)))/rates
+    np.put_along_axis(wait, taken, np.inf, 1)
+    first = np.argpartition(wait, n - 1, 1)[:, :n]
+    order = np.take_along_axis(wait, first, 1).argsort(1)
+    return np.take_along_axis(first, order, 1)
+
+# %% ../nbs/22_negatives.ipynb #a22c000c
+def popular_negatives(
+    cases:Cases,                # N cases
+    counts,                     # [I]: training counts, `catalog.counts`
+    n:int=1,                    # negatives per case, all different
+    seed:int=0,                 # of the draws
+    exclude_history:bool=False, # keep items of the history out as well
+    power:float=1.,             # of the counts; 0 is even over all items that were ever a training target
+) -> Negatives:
+    "Negatives drawn by training popularity, never the target."
+    weight, taken = _weights(counts, power), _taken(cases, exclude_history)
+    _check_popular_room(taken, weight, n)
+    out, rng = np.full((len(cases), n), -1, np.int64), np.random.default_rng(seed)
+    step = max(1, 2**22//len(weight))              # cases at once: so many waiting times fit into memory
+    for a in range(0, len(cases), step): out[a:a+step] = _first_to_arrive(weight, taken[a:a+step], n, rng)
     return counted(out, cases.target, 0, 'popular', cases.history)
 
 # %% ../nbs/22_negatives.ipynb #49f064c8
@@ -112,9 +140,13 @@ def title_encoder(
     rec:LMRecommender=None,  # whose model embeds, for 'lm'
 ):                           # callable: list of str -> float32 [N, D]
     "An encoder of titles by name."
-    if name == 'lm' and rec is None: raise InputError("the encoder 'lm' is a language model; give the recommender that holds it")
-    return NgramEncoder() if name == 'ngrams' else LMEncoder(rec.lm, rec.tok) if name == 'lm' else SentenceEncoder(name)
+    if name == 'ngrams': return NgramEncoder()
+    if name != 'lm': return SentenceEncoder(name)
+    if rec is None:
+        raise InputError("the encoder 'lm' is a language model; give the recommender that holds it")
+    return LMEncoder(rec.lm, rec.tok)
 
+# %% ../nbs/22_negatives.ipynb #a22c000f
 def similar_items(
     catalog:Catalog,  # I titles
     encoder=None,     # callable: list of str -> float32 [N, D]; character n-grams if None
@@ -123,40 +155,81 @@ def similar_items(
     cache=None,       # folder for the embeddings
 ) -> np.ndarray:      # int32 [I, m]: the other items by distance, nearest first; rows of -1 for items not looked up
     "The titles that are nearest to each title, itself left out."
-    if not 1 <= m < len(catalog): raise InputError(f"{m} similar titles were asked for, but a title has {len(catalog)-1} others; choose from 1 to {len(catalog)-1}")
+    if not 1 <= m < len(catalog):
+        raise InputError(f"{m} similar titles were asked for, but a title has {len(catalog)-1} others; "
+                         f"choose from 1 to {len(catalog)-1}")
     index = Neighbours(embed(catalog.titles, encoder or NgramEncoder(), cache))
     own = np.arange(len(catalog)) if items is None else np.unique(items)
     near, _ = index.search(index.vectors[own], m + 1)
     itself = near == own[:, None]
-    itself[~itself.any(1), -1] = True                                          # of titles with equal embeddings, itself may come later
+    itself[~itself.any(1), -1] = True              # of titles with equal embeddings, itself may come later
     out = np.full((len(catalog), m), -1, np.int32)
     out[own] = near[~itself].reshape(-1, m)
     return out
 
 # %% ../nbs/22_negatives.ipynb #fca2e02a
+def _check_similar(similar, n, among, room): # refuse what the table of similar titles cannot give
+    if not 1 <= n <= among:
+        raise InputError(f"{n} negatives a case were asked for among the {among} nearest titles; "
+                         f"choose n from 1 to {among}")
+    if similar.shape[1] < min(room, len(similar) - 1):
+        raise InputError(f"{similar.shape[1]} similar titles are known for each item, {room} are needed; "
+                         f"call similar_items with m={min(room, len(similar)-1)}")
+
+# %% ../nbs/22_negatives.ipynb #a22c0010
+def _drawn_evenly(pool, may, n, rng): # int [N, n]: items of each row where `may` is true, each once; else -1
+    key = np.where(may, rng.random(pool.shape), np.inf)
+    order = key.argsort(1)[:, :n]
+    return np.where(np.take_along_axis(may, order, 1), np.take_along_axis(pool, order, 1), -1)
+
+# %% ../nbs/22_negatives.ipynb #a22c0012
 def semantic_negatives(
     cases:Cases,                # N cases
     similar,                    # int [I, M] from `similar_items`, M >= among (and room for a history to be left out)
     n:int=1,                    # negatives per case, all different
     among:int=10,               # drawn evenly from this many nearest ones
-    seed:int=0,
+    seed:int=0,                 # of the draws
     exclude_history:bool=False, # keep items of the history out as well
 ) -> Negatives:
     "Negatives whose titles are near the target's."
-    room, similar = among + (cases.history.shape[1] if exclude_history else 0), np.asarray(similar)
-    if not 1 <= n <= among: raise InputError(f"{n} negatives a case were asked for among the {among} nearest titles; choose n from 1 to {among}")
-    if similar.shape[1] < min(room, len(similar) - 1):
-        raise InputError(f"{similar.shape[1]} similar titles are known for each item, {room} are needed; call similar_items with m={min(room, len(similar)-1)}")
+    similar = np.asarray(similar)
+    _check_similar(similar, n, among, among + (cases.history.shape[1] if exclude_history else 0))
     pool = similar[cases.target].astype(np.int64)
-    if (pool < 0).any(): raise InputError(f"no similar titles are known for item {cases.target[(pool < 0).any(1)][0]}; call similar_items with items that hold all targets")
+    unknown = (pool < 0).any(1)
+    if unknown.any():
+        raise InputError(f"no similar titles are known for item {cases.target[unknown][0]}; "
+                         "call similar_items with items that hold all targets")
     free = ~_among(pool, cases.history) if exclude_history else np.ones(pool.shape, bool)
     may = free & (free.cumsum(1) <= among)
-    key = np.where(may, np.random.default_rng(seed).random(pool.shape), np.inf)
-    order = key.argsort(1)[:, :n]
-    out = np.where(np.take_along_axis(may, order, 1), np.take_along_axis(pool, order, 1), -1)
+    out = _drawn_evenly(pool, may, n, np.random.default_rng(seed))
     return counted(out, cases.target, 0, 'semantic', cases.history)
 
 # %% ../nbs/22_negatives.ipynb #239ddb1f
+def _check_own(how, n, equal, beams, distinct, exclude_history): # refuse what cannot be asked of a model
+    if how not in ('greedy', 'sample', 'beams', 'exact'):
+        raise InputError(f"negatives can be 'greedy', 'sample', 'beams' or 'exact', got {how!r}")
+    if equal not in ('drop', 'next'):
+        raise InputError("an answer equal to the target can be 'drop'ped or replaced by the 'next' one, "
+                         f"got {equal!r}")
+    if how == 'greedy' and n > 1:
+        raise InputError(f"greedy decoding gives one answer, {n} were asked for; use 'beams', 'exact' or 'sample'")
+    if beams and (how not in ('greedy', 'beams') or beams < n):
+        raise InputError(f"beams is {beams} for {n} {how!r} negatives; "
+                         "it is a number of beams for how='greedy' or 'beams', at least n")
+    if how == 'sample' and exclude_history and n > 1 and not distinct:
+        raise InputError(f"{n} independent draws cannot leave out the history; "
+                         "set distinct=True with exclude_history, or take one negative")
+
+# %% ../nbs/22_negatives.ipynb #a22c0013
+# where the target was hit, the first of the row's spares that will do
+def _spare(items, hit, spares, target, repeats):
+    for row, spare in zip(np.flatnonzero(hit.any(1)), spares):
+        fresh = [i for i in spare if i >= 0 and i != target[row] and (repeats or i not in items[row])]
+        for at in np.flatnonzero(hit[row]):
+            if fresh: items[row, at] = fresh.pop(0)
+    return items
+
+# %% ../nbs/22_negatives.ipynb #a22c0015
 def own_negatives(
     rec:LMRecommender,       # the model as it is now (anything with `recommend` and `sample` will do)
     cases:Cases,             # N cases
@@ -166,73 +239,74 @@ def own_negatives(
     temperature:float=1.,    # of 'sample'
     seed:int=0,              # of 'sample'
     *,
-    beams:int=None,          # of 'greedy' and 'beams': how many are kept; the recommender's own number, at least n, if None
+    # of 'greedy' and 'beams': how many are kept; the recommender's own number, at least n, if None
+    beams:int=None,
     budget:int=4000,         # of 'exact': most tokens to write for a case
     distinct:bool=False,     # of 'sample': n different items a case
     exclude_history:bool=False, # keep items of the history out
 ) -> Negatives:
     "What the model recommends now, without the target."
     _check_own(how, n, equal, beams, distinct, exclude_history)
-    apart = how == 'sample' and (distinct or exclude_history)                  # drawn without putting back
+    apart = how == 'sample' and (distinct or exclude_history)   # drawn without putting back
     gone = dict(exclude='history') if exclude_history else {}
+    once = dict(replace=False) | gone if apart else {}
     def ask(some, k, seed):
-        if how == 'sample': return rec.sample(some, k, temperature, seed, **(dict(replace=False) | gone if apart else {})).items
+        if how == 'sample': return rec.sample(some, k, temperature, seed, **once).items
         if how == 'exact': return ExactRecommender(rec, budget).recommend(some, k, **gone).items
-        return rec.recommend(some, k, **gone, **(dict(beams=max(beams, k)) if beams else {})).items
+        width = dict(beams=max(beams, k)) if beams else {}
+        return rec.recommend(some, k, **gone, **width).items
     wide = ask(cases, n + (apart and equal == 'next'), seed)
     answers = wide[:, :n]
     hit = answers == cases.target[:, None]
     items, rows = np.where(hit, -1, answers), np.flatnonzero(hit.any(1))
     if equal == 'next' and len(rows):
-        for row, spare in zip(rows, wide[rows] if apart else ask(cases[rows], n + 1, seed + 1)):
-            fresh = [i for i in spare if i != cases.target[row] and i >= 0 and (how == 'sample' and not apart or i not in items[row])]
-            for at in np.flatnonzero(hit[row]):
-                if fresh: items[row, at] = fresh.pop(0)
-    return counted(items, cases.target, hit.sum(), f'own, {how}', cases.history, refilled=int((hit & (items >= 0)).sum()))
-
-def _check_own(how, n, equal, beams, distinct, exclude_history): # refuse what cannot be asked of a model
-    if how not in ('greedy', 'sample', 'beams', 'exact'): raise InputError(f"negatives can be 'greedy', 'sample', 'beams' or 'exact', got {how!r}")
-    if equal not in ('drop', 'next'): raise InputError(f"an answer equal to the target can be 'drop'ped or replaced by the 'next' one, got {equal!r}")
-    if how == 'greedy' and n > 1: raise InputError(f"greedy decoding gives one answer, {n} were asked for; use 'beams', 'exact' or 'sample'")
-    if beams and (how not in ('greedy', 'beams') or beams < n): raise InputError(f"beams is {beams} for {n} {how!r} negatives; it is a number of beams for how='greedy' or 'beams', at least n")
-    if how == 'sample' and exclude_history and n > 1 and not distinct:
-        raise InputError(f"{n} independent draws cannot leave out the history; set distinct=True with exclude_history, or take one negative")
+        spares = wide[rows] if apart else ask(cases[rows], n + 1, seed + 1)
+        items = _spare(items, hit, spares, cases.target, repeats=how == 'sample' and not apart)
+    refilled = int((hit & (items >= 0)).sum())
+    return counted(items, cases.target, hit.sum(), f'own, {how}', cases.history, refilled=refilled)
 
 # %% ../nbs/22_negatives.ipynb #710c23e2
+def _share(shape, ratio, rng): # bool: an exact share of all places, drawn at once
+    where = np.zeros(shape, bool)
+    where.ravel()[rng.permutation(where.size)[:int(ratio*where.size + .5)]] = True
+    return where
+
+# %% ../nbs/22_negatives.ipynb #a22c0017
 def mixed_negatives(
     make,                       # makes the others: cases -> Negatives with n a case
     cases:Cases,                # N cases
     n_items:int,                # size of the catalogue
     n:int=1,                    # negatives per case
     ratio:float=.5,             # share of all places that random items get
-    seed:int=0,
+    seed:int=0,                 # of the places and of the random items
     exclude_history:bool=False, # keep items of the history out of the random ones
 ) -> Negatives:
     "Random negatives at an exact share of all places, others at the rest."
     if not 0 <= ratio <= 1: raise InputError(f"ratio is {ratio}; the share of random negatives is from 0 to 1")
     taken = _taken(cases, exclude_history)
     _check_room(taken, n_items, n)
-    where = np.zeros(len(cases)*n, bool)
-    where[np.random.default_rng([seed, 1]).permutation(where.size)[:int(ratio*where.size + .5)]] = True
-    where = where.reshape(-1, n)
+    where = _share((len(cases), n), ratio, np.random.default_rng([seed, 1]))
     out, rows = np.full(where.shape, -1, np.int64), np.flatnonzero(~where.all(1))
     own = make(cases[rows]) if len(rows) else Negatives(out[:0], dict(source='none other'))
     out[rows] = own.items
     out[where] = -1
     _fill(out, where, taken, n_items, np.random.default_rng(seed))
     more = {k: own.counts[k] for k in ('refilled',) if k in own.counts}
-    return counted(out, cases.target, own.counts.get('equal_to_target', 0), f"{own.counts['source']}, {ratio:.0%} random", cases.history, random=int(where.sum()), **more)
+    source, equal = f"{own.counts['source']}, {ratio:.0%} random", own.counts.get('equal_to_target', 0)
+    return counted(out, cases.target, equal, source, cases.history, random=int(where.sum()), **more)
 
+# %% ../nbs/22_negatives.ipynb #a22c0019
 def refill(
-    neg:Negatives,
+    neg:Negatives,              # with or without gaps
     cases:Cases,                # its N cases
     n_items:int,                # size of the catalogue
-    seed:int=0,
+    seed:int=0,                 # of the draws
     exclude_history:bool=False, # keep items of the history out
 ) -> Negatives:
     "The same negatives, with random ones where there were none."
     taken, where = _taken(cases, exclude_history), neg.items < 0
     _check_room(taken, n_items, where.shape[1])
     out = _fill(neg.items.astype(np.int64), where, taken, n_items, np.random.default_rng(seed))
-    more = {k: v for k, v in neg.counts.items() if k == 'random'} | dict(refilled=neg.counts.get('refilled', 0) + int(where.sum()))
+    more = {k: v for k, v in neg.counts.items() if k == 'random'}
+    more['refilled'] = neg.counts.get('refilled', 0) + int(where.sum())
     return counted(out, cases.target, neg.counts['equal_to_target'], neg.counts['source'], cases.history, **more)

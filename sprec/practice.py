@@ -22,13 +22,13 @@ from .dynamics import round_factor
 from .experiment import first_sft
 from .inputs import get_data, get_model
 from .measure import measure
+from .rows import append_row, read_rows
 from .runs import provenance, stage
 from .settings import settle
 from .models import tiny_lm
 from .preference import pref_rows, prefer
 from .prompts import Template
 from .recipes import RECIPES
-from .report import append_row, read_rows
 from .play import Play
 from .selfplay import selfplay
 from .sft import sft, sft_rows

@@ -19,25 +19,40 @@ from trl.trainer import dpo_trainer
 from unittest.mock import patch
 from .errors import InputError, nearest
 from .losses import LOSSES, dpo, sft_term
-from .sft import StageTrainer, out_of_memory, run_stage
+from .sft import StageTrainer, _shared, out_of_memory, run_stage
 from .tree import TreeCollator, branch_logps, unwrap
 
 # %% ../nbs/23_preference.ipynb #ea513e32
 ROW = ('prompt_ids', 'chosen_ids', 'rejected_ids', 'ref_logps', 'length')  # columns that are no extras
 
+def _check_lengths(name, values, rejected): # an entry a row; where it is a list, a number for each rejected title
+    if len(values) != len(rejected):
+        raise InputError(f"the extra column {name!r} has {len(values)} entries for {len(rejected)} rows; "
+                         "they must match")
+    if not hasattr(values[0], '__len__'): return
+    for n, (v, r) in enumerate(zip(values, rejected)):
+        if len(v) != len(r):
+            raise InputError(f"row {n} has {len(r)} rejected titles and {len(v)} numbers in {name!r}; they must match")
+
+# %% ../nbs/23_preference.ipynb #a23c0001
 def _extra(name, values, rejected): # an extra column, checked
     if name in ROW: raise InputError(f"an extra column cannot be called {name!r}; that name is taken")
     values = list(values)
-    if len(values) != len(rejected): raise InputError(f"the extra column {name!r} has {len(values)} entries for {len(rejected)} rows; they must match")
-    if each := hasattr(values[0], '__len__'):
-        for n, (v, r) in enumerate(zip(values, rejected)):
-            if len(v) != len(r): raise InputError(f"row {n} has {len(r)} rejected titles and {len(v)} numbers in {name!r}; they must match")
-    low, high = (0, 1) if name == 'smoothing' else (-math.inf, math.inf)
+    _check_lengths(name, values, rejected)
+    each = hasattr(values[0], '__len__')
+    low, high, wanted = -math.inf, math.inf, 'finite numbers'
+    if name == 'smoothing': low, high, wanted = 0, 1, 'numbers from 0 to 1'
     for n, v in enumerate(values):
         for x in (v if each else [v]):
             if not (math.isfinite(x) and low <= x <= high):
-                raise InputError(f"row {n} has {x} in the extra column {name!r}; it takes {'numbers from 0 to 1' if low == 0 else 'finite numbers'}")
+                raise InputError(f"row {n} has {x} in the extra column {name!r}; it takes {wanted}")
     return [[float(x) for x in v] if each else float(v) for v in values]
+
+# %% ../nbs/23_preference.ipynb #a23c0002
+def _ints(ids): return [int(i) for i in ids]
+
+def _many(ids): # the rejected titles of a row; a plain list of ids is one
+    return [_ints(x) for x in ids] if len(ids) and hasattr(ids[0], '__len__') else [_ints(ids)]
 
 def pref_rows(
     prompt_ids,    # n lists of token ids
@@ -46,52 +61,91 @@ def pref_rows(
     **extras,      # columns that a loss asks for by name: n numbers, or n lists of a number for each rejected title
 ) -> Dataset:      # columns prompt_ids, chosen_ids, rejected_ids, length, and the extras
     "Rows for `prefer`."
-    ints = lambda ids: [int(i) for i in ids]
-    prompts, chosen = [ints(p) for p in prompt_ids], [ints(c) for c in chosen_ids]
-    rejected = [[ints(x) for x in r] if len(r) and hasattr(r[0], '__len__') else [ints(r)] for r in rejected_ids]
+    prompts, chosen = [_ints(p) for p in prompt_ids], [_ints(c) for c in chosen_ids]
+    rejected = [_many(r) for r in rejected_ids]
     if not len(prompts) == len(chosen) == len(rejected):
-        raise InputError(f"there are {len(prompts)} prompts, {len(chosen)} chosen and {len(rejected)} rejected; they must match")
+        raise InputError(f"there are {len(prompts)} prompts, {len(chosen)} chosen and {len(rejected)} rejected; "
+                         "they must match")
     if not prompts: raise InputError("there are no pairs to train on")
     for n, (p, c, r) in enumerate(zip(prompts, chosen, rejected)):
         if not p or not c or not all(r):
-            raise InputError(f"row {n} has a prompt of {len(p)}, a chosen of {len(c)} and rejected of {[len(x) for x in r]} tokens; "
-                             "each needs at least one")
-    return Dataset.from_dict(dict(prompt_ids=prompts, chosen_ids=chosen, rejected_ids=rejected,
-        length=[len(p) + max(map(len, [c, *r])) for p, c, r in zip(prompts, chosen, rejected)]) | {k: _extra(k, v, rejected) for k, v in extras.items()})
+            raise InputError(f"row {n} has a prompt of {len(p)}, a chosen of {len(c)} "
+                             f"and rejected of {[len(x) for x in r]} tokens; each needs at least one")
+    length = [len(p) + max(map(len, [c, *r])) for p, c, r in zip(prompts, chosen, rejected)]
+    columns = dict(prompt_ids=prompts, chosen_ids=chosen, rejected_ids=rejected, length=length)
+    return Dataset.from_dict(columns | {k: _extra(k, v, rejected) for k, v in extras.items()})
 
 # %% ../nbs/23_preference.ipynb #79bf20c0
+def _placed(where, values, dtype=torch.float): # values, row by row, at the True places; 0 elsewhere
+    return torch.zeros(where.shape, dtype=dtype).masked_scatter(where, torch.tensor(values, dtype=dtype))
+
+# %% ../nbs/23_preference.ipynb #a23c0004
 class PreferenceCollator(TreeCollator):
     "Rows of `pref_rows` to tree rows: the chosen completion is branch 1, the rejected ones follow."
-    def __init__(self, pad_id, max_length=None, bos_id=None, extras=()): # as TreeCollator; extras: columns for the loss
+    def __init__(self,
+        pad_id,          # fills rows up
+        max_length=None, # as in `TreeCollator`
+        bos_id=None,     # as in `TreeCollator`
+        extras=(),       # names of columns for the loss
+    ):
         super().__init__(pad_id, max_length, bos_id)
         self.extras = tuple(extras)
 
-    def __call__(self, rows) -> dict: # TreeCollator's, lengths int [B, K], equal bool [B, N], ref_logps fp32 [B, K] where rows have them, extras fp32
-        batch = super().__call__([dict(prompt_ids=r['prompt_ids'], completions=[r['chosen_ids'], *r['rejected_ids']]) for r in rows])
+    # TreeCollator's, lengths int [B, K], equal bool [B, N], ref_logps fp32 [B, K] where rows have them, extras fp32
+    def __call__(self, rows) -> dict:
+        titles = [[r['chosen_ids'], *r['rejected_ids']] for r in rows]
+        batch = super().__call__([dict(prompt_ids=r['prompt_ids'], completions=t) for r, t in zip(rows, titles)])
         there = batch['branch_mask']
-        fill = lambda where, values, dtype=torch.float: torch.zeros(where.shape, dtype=dtype).masked_scatter(where, torch.tensor(values, dtype=dtype))
-        batch['lengths'] = fill(there, [len(x) for r in rows for x in (r['chosen_ids'], *r['rejected_ids'])], torch.long)
-        batch['equal'] = fill(there[:,1:], [x == r['chosen_ids'] for r in rows for x in r['rejected_ids']], torch.bool)
-        if 'ref_logps' in rows[0]: batch['ref_logps'] = fill(there, [x for r in rows for x in r['ref_logps']])
-        for k in self.extras:
-            v = [r[k] for r in rows]
-            batch[f'extra/{k}'] = fill(there[:,1:], [x for r in v for x in r]) if isinstance(v[0], list) else torch.tensor(v, dtype=torch.float)
+        batch['lengths'] = _placed(there, [len(x) for t in titles for x in t], torch.long)
+        batch['equal'] = _placed(there[:,1:], [x == t[0] for t in titles for x in t[1:]], torch.bool)
+        if 'ref_logps' in rows[0]: batch['ref_logps'] = _placed(there, [x for r in rows for x in r['ref_logps']])
+        for k in self.extras: batch[f'extra/{k}'] = self._column([r[k] for r in rows], there[:,1:])
         return batch
+
+    def _column(self, values, where): # [B, N] where each rejected title has a number of its own, else [B]
+        if isinstance(values[0], list): return _placed(where, [x for v in values for x in v])
+        return torch.tensor(values, dtype=torch.float)
 
 # %% ../nbs/23_preference.ipynb #21e88eed
 def _fitting(model, rows, collate, device): # log-probabilities of rows in one go; out of memory, in halves
     try: return branch_logps(model, {k: v.to(device) for k, v in collate(rows).items()}).tolist()
     except Exception as e:
         if len(rows) == 1 or not out_of_memory(e): raise
-    warnings.warn("out of memory while log-probabilities were found: rows go through in halves, the same numbers up to rounding; a lower micro_batch begins with that", stacklevel=3)
+    warnings.warn("out of memory while log-probabilities were found: rows go through in halves, the same numbers "
+                  "up to rounding; a lower micro_batch begins with that", stacklevel=3)
     if device.type == 'cuda': torch.cuda.empty_cache()
-    return [x for half in (rows[:len(rows)//2], rows[len(rows)//2:]) for x in _fitting(model, half, collate, device)]
+    half = len(rows)//2
+    return [x for part in (rows[:half], rows[half:]) for x in _fitting(model, part, collate, device)]
 
+# %% ../nbs/23_preference.ipynb #a23c0005
+def _world(): # (how many processes there are, which this one is)
+    return (dist.get_world_size(), dist.get_rank()) if dist.is_available() and dist.is_initialized() else (1, 0)
+
+def _gathered(found, world): # row number to log-probabilities, from all processes
+    if world == 1: return found
+    parts = [None]*world
+    dist.all_gather_object(parts, found)
+    return {i: x for part in parts for i, x in part.items()}
+
+# %% ../nbs/23_preference.ipynb #a23c0006
+def _by_length(length, batch_size): # row numbers in batches, the longest first: alike lengths together, less padding
+    order = sorted(range(len(length)), key=lambda i: -length[i])
+    return [order[i:i + batch_size] for i in range(0, len(order), batch_size)]
+
+# %% ../nbs/23_preference.ipynb #a23c0008
+def _check_numbers(found, desc): # no row has a log-probability that is no number
+    bad = [i for i, x in sorted(found.items()) if not all(map(math.isfinite, x))]
+    if bad:
+        raise InputError(f"{desc}: the log-probabilities of {len(bad)} of {len(found)} rows are no numbers, "
+                         f"first in row {bad[0]}; the model went astray in an earlier stage (lower its lr), "
+                         "or its dtype overflows (float32 and bfloat16 do not)")
+
+# %% ../nbs/23_preference.ipynb #a23c0009
 def reference_logps(
     model,              # the reference: usually the model about to be trained
     rows:Dataset,       # from `pref_rows`
     pad_id:int=0,       # fills rows up
-    batch_size:int=16,
+    batch_size:int=16,  # rows in one go
     bf16:bool=False,    # under autocast, as the training will be
     desc:str='reference', # in messages
 ) -> Dataset:           # rows with a column ref_logps: lists of 1+N floats, chosen first
@@ -99,9 +153,8 @@ def reference_logps(
     data = {k: v for k, v in rows.to_dict().items() if k != 'ref_logps'}
     each = [dict(zip(data, values)) for values in zip(*data.values())]
     collate, device, training = PreferenceCollator(pad_id), next(unwrap(model).parameters()).device, model.training
-    world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_available() and dist.is_initialized() else (1, 0)
-    order = sorted(range(len(each)), key=lambda i: -each[i]['length'])      # alike lengths together: less padding
-    batches, found = [order[i:i + batch_size] for i in range(0, len(rows), batch_size)][rank::world], {}
+    world, rank = _world()
+    batches, found = _by_length(data['length'], batch_size)[rank::world], {}
     model.eval()
     try:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
@@ -109,40 +162,46 @@ def reference_logps(
                 logps = _fitting(model, [each[i] for i in idx], collate, device)
                 found |= {i: x[:1 + len(each[i]['rejected_ids'])] for i, x in zip(idx, logps)}
     finally: model.train(training)
-    if world > 1:
-        parts = [None]*world
-        dist.all_gather_object(parts, found)
-        found = {i: x for part in parts for i, x in part.items()}
-    if bad := [i for i, x in sorted(found.items()) if not all(map(math.isfinite, x))]:
-        raise InputError(f"{desc}: the log-probabilities of {len(bad)} of {len(found)} rows are no numbers, first in row {bad[0]}; "
-                         "the model went astray in an earlier stage (lower its lr), or its dtype overflows (float32 and bfloat16 do not)")
+    found = _gathered(found, world)
+    _check_numbers(found, desc)
     return Dataset.from_dict(data | dict(ref_logps=[found[i] for i in range(len(each))]))
 
 # %% ../nbs/23_preference.ipynb #317006b3
+def _by_name(loss): # the function, of a name in LOSSES or itself
+    if isinstance(loss, str) and loss not in LOSSES:
+        which = nearest(loss, LOSSES) or '; choose one of ' + ', '.join(LOSSES)
+        raise InputError(f"there is no loss {loss!r}{which}")
+    if isinstance(loss, str): loss = LOSSES[loss]['fn']
+    if not callable(loss):
+        raise InputError(f"the loss is {loss!r}; it must be a function or one of {', '.join(LOSSES)}")
+    return loss
+
+def _takes(loss): # parameters besides the four log-probabilities, beta and mask; whether it takes any other name
+    params, kinds = inspect.signature(loss).parameters, inspect.Parameter
+    first = [k for k, p in params.items() if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)][:4]
+    free = any(p.kind == kinds.VAR_KEYWORD for p in params.values())
+    named = {k: p for k, p in params.items() if p.kind not in (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL)}
+    return {k: p for k, p in named.items() if k not in (*first, 'beta', 'mask')}, free
+
+# %% ../nbs/23_preference.ipynb #a23c000b
 def find_loss(
     loss,         # a name in LOSSES, or a function
     args=None,    # dict: settings of the loss
     columns=(),   # of the rows
 ) -> tuple:       # (function, names of the columns it takes, whether it takes lengths)
     "The loss and what it must be given."
-    args = args or {}
-    if isinstance(loss, str):
-        if loss not in LOSSES: raise InputError(f"there is no loss {loss!r}{nearest(loss, LOSSES) or '; choose one of ' + ', '.join(LOSSES)}")
-        loss = LOSSES[loss]['fn']
-    if not callable(loss): raise InputError(f"the loss is {loss!r}; it must be a function or one of {', '.join(LOSSES)}")
-    name, kinds = getattr(loss, '__name__', str(loss)), inspect.Parameter
-    params = inspect.signature(loss).parameters
-    first = [k for k, p in params.items() if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)][:4]      # the log-probabilities
-    free = any(p.kind == kinds.VAR_KEYWORD for p in params.values())
-    takes = {k: p for k, p in params.items() if k not in (*first, 'beta', 'mask') and p.kind not in (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL)}
+    args, loss = args or {}, _by_name(loss)
+    name, (takes, free) = getattr(loss, '__name__', str(loss)), _takes(loss)
     sized = {'len_w', 'len_l'} & set(takes)
     extras = tuple(k for k in takes if k in columns and k not in ROW)
     for k in args:
         if k in extras: raise InputError(f"{k!r} is a column of the rows and a setting in loss_args; give it once")
-        if k in sized or not (free or k in takes): raise InputError(f"the loss {name} has no setting {k!r}{nearest(k, set(takes) - sized)}")
+        if k in sized or not (free or k in takes):
+            raise InputError(f"the loss {name} has no setting {k!r}{nearest(k, set(takes) - sized)}")
     for k, p in takes.items():
-        if p.default is kinds.empty and k not in args and k not in extras and k not in sized:
-            raise InputError(f"the loss {name} needs {k!r}: as a column of the rows, pref_rows(..., {k}=...), or as a setting, loss_args={{{k!r}: ...}}")
+        if p.default is p.empty and k not in (*args, *extras, *sized):
+            raise InputError(f"the loss {name} needs {k!r}: as a column of the rows, pref_rows(..., {k}=...), "
+                             f"or as a setting, loss_args={{{k!r}: ...}}")
     return loss, extras, bool(sized)
 
 # %% ../nbs/23_preference.ipynb #1d28bacf
@@ -150,19 +209,21 @@ def preference_metrics(
     logps:torch.Tensor,  # [B, 1+N], chosen first
     ref:torch.Tensor,    # [B, 1+N]
     there:torch.Tensor,  # bool [B, N]: which negatives exist
-    beta:float,
+    beta:float,          # above 0, as in the loss
     equal:torch.Tensor=None, # bool [B, N]: which are the chosen title
     own_samples:bool=False,  # the rejected titles are samples of the reference: estimate the divergence from it
 ) -> dict:               # name to a tensor of one number
     "What a preference step is worth a look at."
-    mean = lambda x: (x * there).sum() / there.sum().clamp(min=1)
+    def mean(x): return (x * there).sum() / there.sum().clamp(min=1)
     delta = torch.where(torch.cat([there[:,:1] | True, there], 1), logps - ref, 0)
     won, lost = beta*delta[:,:1], beta*delta[:,1:]
-    found = {'rewards/chosen': won.mean(), 'rewards/rejected': mean(lost), 'rewards/margins': mean(won - lost),
-             'rewards/accuracies': mean((won > lost).float()), 'logps/chosen': logps[:,0].mean(), 'logps/rejected': mean(logps[:,1:]),
+    found = {'rewards/chosen': won.mean(), 'rewards/rejected': mean(lost),
+             'rewards/margins': mean(won - lost), 'rewards/accuracies': mean((won > lost).float()),
+             'logps/chosen': logps[:,0].mean(), 'logps/rejected': mean(logps[:,1:]),
              'drift': delta.sum() / (there.sum() + len(there))}
     if equal is not None: found['equal'] = mean(equal.float())
-    if own_samples: found['kl'] = mean(delta[:,1:].clamp(max=30).exp() - 1 - delta[:,1:])       # a capped exponent stays finite
+    if own_samples: # a capped exponent stays finite
+        found['kl'] = mean(delta[:,1:].clamp(max=30).exp() - 1 - delta[:,1:])
     return found
 
 # %% ../nbs/23_preference.ipynb #1bd3ae20
@@ -171,52 +232,75 @@ class _Step: # the step of TreePreferenceTrainer
 
     def row_losses(self, logps, inputs): # [B]: the loss of each row, that of the preference and the SFT term
         ref, size = inputs['ref_logps'].to(logps.dtype), inputs['lengths'].to(logps.dtype)
-        given = {k: inputs[f'extra/{k}'].to(logps.dtype) for k in self.extras} | (dict(len_w=size[:,0], len_l=size[:,1:]) if self.sized else {})
-        loss = self.loss(logps[:,0], logps[:,1:], ref[:,0], ref[:,1:], beta=self.beta, mask=inputs['branch_mask'][:,1:], **given, **self.loss_args)
+        given = {k: inputs[f'extra/{k}'].to(logps.dtype) for k in self.extras}
+        if self.sized: given |= dict(len_w=size[:,0], len_l=size[:,1:])
+        loss = self.loss(logps[:,0], logps[:,1:], ref[:,0], ref[:,1:], beta=self.beta,
+                         mask=inputs['branch_mask'][:,1:], **given, **self.loss_args)
         if loss.shape != logps[:,0].shape:
-            raise InputError(f"the loss gave {tuple(loss.shape)} for {len(logps)} rows; it must give one number a row, [B]")
-        return loss + self.sft_weight*sft_term(logps[:,0], size[:,0], self.sft_per) if self.sft_weight else loss
+            raise InputError(f"the loss gave {tuple(loss.shape)} for {len(logps)} rows; "
+                             "it must give one number a row, [B]")
+        if not self.sft_weight: return loss
+        return loss + self.sft_weight*sft_term(logps[:,0], size[:,0], self.sft_per)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         logps = branch_logps(model, inputs)
         losses = self.row_losses(logps, inputs)
-        loss = losses.mean() if num_items_in_batch is None else losses.sum() / num_items_in_batch * self.accelerator.num_processes
-        self.count(inputs['branch'] >= 0)                                    # gradients are averaged over processes, hence their number above
-        self.note(**preference_metrics(logps.detach(), inputs['ref_logps'].to(logps.dtype), inputs['branch_mask'][:,1:], self.beta, inputs['equal'], self.own_samples))
+        if num_items_in_batch is None: loss = losses.mean()
+        else: # gradients are averaged over processes
+            loss = losses.sum() / num_items_in_batch * self.accelerator.num_processes
+        self.count(inputs['branch'] >= 0)
+        ref, there = inputs['ref_logps'].to(logps.dtype), inputs['branch_mask'][:,1:]
+        self.note(**preference_metrics(logps.detach(), ref, there, self.beta, inputs['equal'], self.own_samples))
         return (loss, None) if return_outputs else loss
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not batches: return batches, None
         rows = torch.tensor(float(sum(len(b['branch_mask']) for b in batches)), device=device)
-        return batches, self.accelerator.reduce(rows, 'sum') if batches else None
+        return batches, self.accelerator.reduce(rows, 'sum')
 
 # %% ../nbs/23_preference.ipynb #d20f4241
 def _check_start(model): # what cannot be trained here
     if 'ref' in getattr(model, 'peft_config', {}):
-        raise InputError("the model has an adapter called 'ref', as TRL names its copies; remove it with model.delete_adapter('ref')")
+        raise InputError("the model has an adapter called 'ref', as TRL names its copies; "
+                         "remove it with model.delete_adapter('ref')")
 
+# %% ../nbs/23_preference.ipynb #a23c000d
+def _with_column(rows, *args): # rows that have the reference as they are, others with it
+    if rows is None or 'ref_logps' in rows.column_names: return rows
+    return reference_logps(args[0], rows, *args[1:])
+
+def _unhashed(): # TRL without the name of a file that is never written here
+    return patch.object(dpo_trainer, 'hash_module', lambda model: None, create=True)
+
+# %% ../nbs/23_preference.ipynb #a23c000e
 class TreePreferenceTrainer(_Step, StageTrainer, DPOTrainer):
     "DPOTrainer on tree rows: any number of negatives, any loss of `sprec.losses`."
-    def __init__(self, model, ref_model=None, args=None, data_collator=None, train_dataset=None, eval_dataset=None, processing_class=None,
-                 loss=dpo, loss_args=None, sft_weight=0., sft_per='title', own_samples=False, **kw):
+    def __init__(self, model, ref_model=None, args=None, data_collator=None, train_dataset=None, eval_dataset=None,
+                 processing_class=None, loss=dpo, loss_args=None, sft_weight=0., sft_per='title', own_samples=False,
+                 **kw):
         _check_start(model)
-        args, adapters, pad = args or DPOConfig('preference'), getattr(model, 'peft_config', {}), processing_class.pad_token_id or 0
+        args, adapters = args or DPOConfig('preference'), getattr(model, 'peft_config', {})
+        pad = processing_class.pad_token_id or 0
         columns = set(train_dataset.column_names) if train_dataset is not None else set()
         self.loss, self.extras, self.sized = find_loss(loss, loss_args, columns)
-        self.loss_args, self.sft_weight, self.sft_per, self.own_samples = loss_args or {}, sft_weight, sft_per, own_samples
-        args.precompute_ref_log_probs = not adapters         # or a full model's reference would be loaded anew from disk
-        known = lambda data: data is None or 'ref_logps' in data.column_names
-        fill = lambda data: data if known(data) else reference_logps(ref_model or model, data, pad, args.per_device_eval_batch_size, args.bf16)
-        train_dataset, eval_dataset = fill(train_dataset), fill(eval_dataset)
-        with patch.object(dpo_trainer, 'hash_module', lambda model: None, create=True):   # the name of a file that is never written here
-            super().__init__(model=model, args=args, data_collator=data_collator or PreferenceCollator(pad, extras=self.extras),
-                train_dataset=train_dataset, eval_dataset=eval_dataset, processing_class=processing_class, **kw)
-        self.precompute_ref_logps = False                    # done: `evaluate` may take any rows that have the column
+        self.loss_args, self.sft_weight, self.sft_per = loss_args or {}, sft_weight, sft_per
+        self.own_samples = own_samples
+        args.precompute_ref_log_probs = not adapters   # or a full model's reference would be loaded anew from disk
+        reference = ref_model or model, pad, args.per_device_eval_batch_size, args.bf16
+        train_dataset, eval_dataset = _with_column(train_dataset, *reference), _with_column(eval_dataset, *reference)
+        with _unhashed():
+            super().__init__(model=model, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset,
+                             data_collator=data_collator or PreferenceCollator(pad, extras=self.extras),
+                             processing_class=processing_class, **kw)
+        self.precompute_ref_logps = False              # done: `evaluate` may take any rows that have the column
         if 'ref' in adapters: model.delete_adapter('ref')
 
     def _prepare_dataset(self, dataset, *args, **kw):
-        if 'ref_logps' not in dataset.column_names: raise InputError("rows have no column ref_logps; add it with reference_logps(model, rows)")
-        if lost := [k for k in self.extras if k not in dataset.column_names]: raise InputError(f"rows have no column {lost[0]}, which the loss takes")
+        if 'ref_logps' not in dataset.column_names:
+            raise InputError("rows have no column ref_logps; add it with reference_logps(model, rows)")
+        lost = [k for k in self.extras if k not in dataset.column_names]
+        if lost: raise InputError(f"rows have no column {lost[0]}, which the loss takes")
         return dataset
 
     def _precompute_ref_logps(self, dataset, name, batch_size): return dataset
@@ -235,12 +319,12 @@ def prefer(
     sft_per:str='title',      # how that is counted: per 'title', 'token' or 'batch', see `sft_term`
     beta:float=.1,            # strength of the pull towards the reference
     lr:float=2e-5,            # peak learning rate
-    epochs:float=1,
+    epochs:float=1,           # passes over the rows
     batch_size:int=8,         # prompts in a micro-batch, per process
     grad_accum:int=1,         # micro-batches in a step
-    warmup_steps:int=0,
+    warmup_steps:int=0,       # steps in which lr rises to its peak
     scheduler:str='linear',   # how lr goes on: linear (to zero), constant, cosine, ...
-    weight_decay:float=0.,
+    weight_decay:float=0.,    # AdamW's, 0 or more
     max_grad_norm:float=1.,   # longer gradients are scaled down
     seed:int=0,               # order of rows
     bf16:bool=False,          # mixed precision
@@ -256,15 +340,14 @@ def prefer(
     **more,                   # any other setting of transformers.TrainingArguments
 ) -> dict:                    # loss (a step each), steps, seconds, tokens, valid, log
     "Preference training: chosen titles up, rejected ones down, not too far from the reference."
+    told = _shared(locals())   # what every stage takes
     if not beta > 0: raise InputError(f"beta is {beta}; it must be positive")
     if not sft_weight >= 0: raise InputError(f"sft_weight is {sft_weight}; it must not be negative")
-    if sft_per not in ('title', 'token', 'batch'): raise InputError(f"sft_per is {sft_per!r}; choose 'title', 'token' or 'batch'")
+    if sft_per not in ('title', 'token', 'batch'):
+        raise InputError(f"sft_per is {sft_per!r}; choose 'title', 'token' or 'batch'")
     _check_start(lm)
     extras = find_loss(loss, loss_args, rows.column_names)[1]
-    return run_stage(TreePreferenceTrainer, DPOConfig, lm, tok, rows, collator=PreferenceCollator(tok.pad_token_id or 0, extras=extras),
-        desc=desc, out=out, valid=valid, lr=lr, epochs=epochs, batch_size=batch_size, grad_accum=grad_accum,
-        gradient_checkpointing=gradient_checkpointing, scheduler=scheduler, warmup_steps=warmup_steps,
-        weight_decay=weight_decay, max_grad_norm=max_grad_norm, seed=seed, bf16=bf16, log_prefix=log_prefix, step_offset=step_offset,
-        checkpoints=checkpoints, checkpoint_seconds=checkpoint_seconds,
-        config_kw=dict(beta=beta, max_length=None),
-        trainer_kw=dict(loss=loss, loss_args=loss_args, sft_weight=sft_weight, sft_per=sft_per, own_samples=own_samples), **more)
+    ours = dict(loss=loss, loss_args=loss_args, sft_weight=sft_weight, sft_per=sft_per, own_samples=own_samples)
+    return run_stage(TreePreferenceTrainer, DPOConfig, **told, **more,
+                     collator=PreferenceCollator(tok.pad_token_id or 0, extras=extras),
+                     config_kw=dict(beta=beta, max_length=None), trainer_kw=ours)

@@ -19,10 +19,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from . import report
+from .charts import Chart, arrow, drawn, panels
 from .errors import InputError
 from .files import write_text
 from .recipes import color, in_order, label, marker
-from .report import Chart, Markup, arrow, html_report, drawn, escaped, panels, read_rows, save_figures, summary
+from .report import Markup, escaped, html_report, save_figures, summary, joined
+from .rows import read_rows, final_rows, framed, known_metrics, row_files
 from .uncertainty import seed_interval, t_quantile
 
 # %% ../nbs/41a_results.ipynb #ef34bb30
@@ -108,7 +110,7 @@ def read_results(
 ) -> pd.DataFrame:
     "The rows of runs, and the details that lie beside them."
     df = read_rows(*paths)
-    files = dict.fromkeys(f.with_name('details.jsonl') for p in paths for f in report._files(p) if f.name == 'rows.jsonl')
+    files = dict.fromkeys(f.with_name('details.jsonl') for p in paths for f in row_files(p) if f.name == 'rows.jsonl')
     more = [f for f in files if f.is_file() and f.stat().st_size]
     return pd.concat([df, read_rows(*more)], ignore_index=True) if more else df
 
@@ -127,7 +129,7 @@ def one_sft(
     rows,              # DataFrame or list of dict rows
 ) -> pd.DataFrame:     # the rows, with data and model in each
     "SFT and BIGRec as one method where they are one model."
-    df = report._frame(rows)
+    df = framed(rows)
     df = df.assign(**{c: df[c].fillna('') if c in df else '' for c in ('data', 'model')})
     cols = [c for c in df if '@' in c]
     sft = {tuple(k): v for k, v in zip(df.loc[df.method == 'sft', list(RUNS)].to_numpy(), df.loc[df.method == 'sft', cols].to_numpy(float))}
@@ -401,7 +403,7 @@ def claims(
 ) -> pd.DataFrame:         # a line for each data set, model and claim: verdict, and each pair with its interval and the paper's difference
     "Which of the paper's claims these rows bear out."
     asked, out = [c for c in asked if table in (None, c.table)], []
-    for (data, model), own in groups(report.final_rows(one_sft(rows))):
+    for (data, model), own in groups(final_rows(one_sft(rows))):
         metrics, paper = [m for m in dict.fromkeys(c.metric for c in asked) if m in own and own[m].notna().any()], of_paper(data)
         if not metrics: continue
         means, d = own.groupby('method')[metrics].mean(), _against(own, [c for c in asked if c.metric in metrics], level)
@@ -490,7 +492,7 @@ def best_beside(
         b = best.iloc[0]; top = f'{title_of(b.method)} ({b["mean"]:.4f})'
         more = [f'{title_of(r.method)} ({r.mean:.4f})' for r in refs.itertuples() if r.mean > b['mean']]
         out.append(f"{data or 'Here'}: by mean {metric}, the best ranked method is {top}; of those shown for reference, "
-                   f"{report._join(more) + (' lies' if len(more) == 1 else ' lie') + ' above it' if more else 'none lies above it'}.")
+                   f"{joined(more) + (' lies' if len(more) == 1 else ' lie') + ' above it' if more else 'none lies above it'}.")
     return out
 
 def mixed(
@@ -512,7 +514,7 @@ def origin(rows) -> str:
 
 # %% ../nbs/41a_results.ipynb #fe9c8ec1
 def _shares(details, what, methods) -> pd.DataFrame: # the last round's rows of one kind, of one data set and model
-    d = report._frame(details) if len(details) else pd.DataFrame(columns=['what', 'method', 'seed', 'round'])
+    d = framed(details) if len(details) else pd.DataFrame(columns=['what', 'method', 'seed', 'round'])
     d = d[d.what == what] if methods is None else d[(d.what == what) & d.method.isin(methods)]
     if not len(d):
         raise InputError(f"there are no rows of what={what!r}" + (f" and {', '.join(methods)}" if methods else '') + "; details say what was recommended, not only how it scored")
@@ -602,7 +604,7 @@ def change_figure(
     if more: raise InputError("the rows hold several data sets or models; choose one")
     names = in_order(df.method[df['round'] > 0])
     if not names: raise InputError("no method has more than one round, so there is no change to show")
-    metrics = report._measured(df[df.method.isin(names)], metrics)
+    metrics = known_metrics(df[df.method.isin(names)], metrics)
     fig, axes = panels(len(metrics), cols=4 if len(metrics) in (4, 7, 8) else 3, size=(2.6, 2.1))
     for ax, m in zip(axes, metrics):
         d = _changes(df[df.method.isin([*names, 'sft'])], m)
@@ -634,7 +636,7 @@ def averaged(
     "Each run's mean over its last rounds, along one of the two settings."
     if by not in VARIED: raise InputError(f"by is {by!r}; choose {' or '.join(VARIED)}")
     name, other, held = VARIED[by]
-    df = report._frame(rows) if len(rows) else pd.DataFrame(columns=[by, other])
+    df = framed(rows) if len(rows) else pd.DataFrame(columns=[by, other])
     df = df[df[other] == held] if {by, other} <= set(df) else df.iloc[:0]
     keys = [c for c in (*RUNS, by) if c in df]
     df = df[df['round'] > 0].drop_duplicates([*keys, 'round'], keep='last') if len(df) else df
@@ -646,7 +648,7 @@ def averaged(
 
 def _setting_figure(rows, by, metrics, last) -> Chart:
     a = averaged(rows, by, last)
-    metrics = report._measured(a, metrics)
+    metrics = known_metrics(a, metrics)
     fig, axes = panels(len(metrics), cols=3, size=(2.7, 1.9))
     for ax, m in zip(axes, metrics):
         for _, own in a.groupby('seed'): ax.plot(own[by], own[m], color=color('sprec'), alpha=.35, lw=1, marker='.', ms=3)

@@ -14,7 +14,7 @@ from .impersonal import CASES
 from .metrics import evaluate
 from .practice import after_sft, keep, play_rounds, title_logps
 from .recipes import RECIPES, TUNED
-from .report import read_rows
+from .rows import read_rows
 
 # %% ../nbs/45b_what_to_beat.ipynb #8b0e30c6
 SHOWN = ('DivRatio@1', 'ORRatio@1', 'MGU@1', 'HR@5', 'NDCG@5', 'TrainLift@5')

@@ -34,20 +34,29 @@ from .models import fingerprint, save_lm
 from .tree import token_logps, unwrap
 
 # %% ../nbs/20_sft.ipynb #f189293d
+def _check_rows(prompts, answers, weight): # rows that cannot be trained on, named by their number
+    if not len(prompts) == len(answers) == len(weight):
+        raise InputError(f"there are {len(prompts)} prompts, {len(answers)} completions and {len(weight)} weights; "
+                         "they must match")
+    if not prompts: raise InputError("there are no rows to train on")
+    for n, (p, c, w) in enumerate(zip(prompts, answers, weight)):
+        if not c or not p:
+            raise InputError(f"row {n} has a prompt of {len(p)} and a completion of {len(c)} tokens; "
+                             "both need at least one")
+        if not (math.isfinite(w) and w >= 0):
+            raise InputError(f"row {n} has weight {w}; weights are finite and not negative")
+
+# %% ../nbs/20_sft.ipynb #a20c0001
 def sft_rows(
     prompt_ids,      # n lists of token ids
     completion_ids,  # n lists of token ids, EOS included
     weight=None,     # n numbers; None: 1 each
 ) -> Dataset:        # columns prompt_ids, completion_ids, weight, length
     "Rows for `sft`."
-    prompts, answers = [list(map(int, p)) for p in prompt_ids], [list(map(int, c)) for c in completion_ids]
+    prompts = [list(map(int, p)) for p in prompt_ids]
+    answers = [list(map(int, c)) for c in completion_ids]
     weight = [1.]*len(prompts) if weight is None else [float(w) for w in weight]
-    if not len(prompts) == len(answers) == len(weight):
-        raise InputError(f"there are {len(prompts)} prompts, {len(answers)} completions and {len(weight)} weights; they must match")
-    if not prompts: raise InputError("there are no rows to train on")
-    for n, (p, c, w) in enumerate(zip(prompts, answers, weight)):
-        if not c or not p: raise InputError(f"row {n} has a prompt of {len(p)} and a completion of {len(c)} tokens; both need at least one")
-        if not (math.isfinite(w) and w >= 0): raise InputError(f"row {n} has weight {w}; weights are finite and not negative")
+    _check_rows(prompts, answers, weight)
     length = [len(p) + len(c) for p, c in zip(prompts, answers)]
     return Dataset.from_dict(dict(prompt_ids=prompts, completion_ids=answers, weight=weight, length=length))
 
@@ -58,19 +67,41 @@ class SFTCollator:
         pad_id:int,               # fills rows up on the right
         loss_on:str='completion', # 'completion', or 'all' for every token
     ):
-        if loss_on not in ('completion', 'all'): raise InputError(f"loss_on is {loss_on!r}; choose 'completion' or 'all'")
+        if loss_on not in ('completion', 'all'):
+            raise InputError(f"loss_on is {loss_on!r}; choose 'completion' or 'all'")
         self.pad_id, self.loss_on = pad_id, loss_on
 
     def __call__(self, rows) -> dict: # input_ids, attention_mask, shift_labels int [B, L]; weight fp32 [B]
         "A batch as tensors."
         length = max(len(r['prompt_ids']) + len(r['completion_ids']) for r in rows) - 1
-        fill = lambda ids, pad: ids + [pad]*(length - len(ids))
-        quiet = [0 if self.loss_on == 'all' else len(r['prompt_ids']) - 1 for r in rows]
+        def fill(lists, pad): return torch.tensor([x + [pad]*(length - len(x)) for x in lists])
+        quiet = [0 if self.loss_on == 'all' else len(r['prompt_ids']) - 1 for r in rows]   # positions without a label
         whole = [r['prompt_ids'] + r['completion_ids'] for r in rows]
-        return dict(input_ids=torch.tensor([fill(w[:-1], self.pad_id) for w in whole]),
-                    attention_mask=torch.tensor([fill([1]*(len(w) - 1), 0) for w in whole]),
-                    shift_labels=torch.tensor([fill([-100]*q + w[1+q:], -100) for q, w in zip(quiet, whole)]),
+        return dict(input_ids=fill([w[:-1] for w in whole], self.pad_id),
+                    attention_mask=fill([[1]*(len(w) - 1) for w in whole], 0),
+                    shift_labels=fill([[-100]*q + w[1+q:] for q, w in zip(quiet, whole)], -100),
                     weight=torch.tensor([r['weight'] for r in rows]))
+
+# %% ../nbs/20_sft.ipynb #a20c0002
+def _random_states(): # of Python, NumPy, torch and every GPU
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return random.getstate(), np.random.get_state(), torch.get_rng_state(), gpus
+
+def _set_random_states(states):
+    python, numpy, cpu, gpus = states
+    random.setstate(python); np.random.set_state(numpy); torch.set_rng_state(cpu)
+    if gpus: torch.cuda.set_rng_state_all(gpus)
+
+# %% ../nbs/20_sft.ipynb #a20c0004
+# what a trainer sets on a module
+_PATCHED = ('forward', '_original_forward', '_is_accelerate_prepared',
+            'gradient_checkpointing', '_gradient_checkpointing_func')
+
+def _held(m): return {k: m.__dict__[k] for k in _PATCHED if k in m.__dict__} # of those, what a module has
+
+def _put_held(m, old): # exactly that, and no other of them
+    for k in _PATCHED: m.__dict__.pop(k, None)
+    m.__dict__.update(old)
 
 # %% ../nbs/20_sft.ipynb #adcd77d8
 @contextmanager
@@ -78,32 +109,28 @@ def as_found(
     lm,   # the model that a trainer will work on
 ):
     "Put back everything a trainer changes besides the weights, and the random states of the process."
-    patched = ('forward', '_original_forward', '_is_accelerate_prepared', 'gradient_checkpointing', '_gradient_checkpointing_func')
     modules, embed = list(lm.modules()), unwrap(lm).get_input_embeddings()
-    held = [{k: m.__dict__[k] for k in patched if k in m.__dict__} for m in modules]
-    dropout, hooks = [(m, m.p) for m in modules if isinstance(m, torch.nn.Dropout)], dict(embed._forward_hooks)
-    cache, training = lm.config.use_cache, lm.training
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    held, hooks = [_held(m) for m in modules], dict(embed._forward_hooks)
+    dropout = [(m, m.p) for m in modules if isinstance(m, torch.nn.Dropout)]
+    cache, training, states = lm.config.use_cache, lm.training, _random_states()
     try: yield lm
     finally:
-        for m, old in zip(modules, held):
-            for k in patched: m.__dict__.pop(k, None)
-            m.__dict__.update(old)
+        for m, old in zip(modules, held): _put_held(m, old)
         for m, p in dropout: m.p = p
         embed._forward_hooks.clear(); embed._forward_hooks.update(hooks)
         lm.config.use_cache = cache
         lm.train(training)
-        random.setstate(states[0]); np.random.set_state(states[1]); torch.set_rng_state(states[2])
-        if states[3]: torch.cuda.set_rng_state_all(states[3])
+        _set_random_states(states)
 
 # %% ../nbs/20_sft.ipynb #7c51a0e2
 def out_of_memory(
-    e:BaseException,
+    e:BaseException, # whatever was raised
 ) -> bool:
     "Whether an exception says that there is no memory left, on a GPU or a CPU."
     said = isinstance(e, RuntimeError) and re.search("out of memory|can't allocate memory", str(e))
     return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or bool(said)
 
+# %% ../nbs/20_sft.ipynb #a20c0006
 @contextmanager
 def writing(
     path,  # what is being written
@@ -116,34 +143,51 @@ def writing(
         if not re.search('os error 28|No space left|PytorchStreamWriter|inline_container', str(e)): raise
         raise unwritable(OSError(errno.ENOSPC, ''), path) from e
 
+# %% ../nbs/20_sft.ipynb #a20c000a
+def _means(held, accelerator): # name to the mean of a list of tensors, over all processes, in one message
+    means = torch.stack([torch.stack(v).mean() for v in held.values()])
+    return dict(zip(held, accelerator.reduce(means, 'mean').tolist()))
+
+# %% ../nbs/20_sft.ipynb #a20c000b
+def _no_less(desc, rows): # what is said where fewer rows at once cannot help
+    return (f"{desc}: out of memory with {rows} row{'s'*(rows > 1)} at once; set gradient_checkpointing=true, "
+            "a lower micro_batch or max_length, or take a smaller model; the same command goes on where it stopped")
+
+def _less_said(desc, step, rows, fewer, drops): # and where they do
+    other = ', with other draws of dropout' if drops else ''
+    return (f"{desc}: out of memory at step {step} with {rows} rows at once; from here on {fewer} at once, "
+            f"which is the same update up to rounding{other}; micro_batch={fewer} begins with that")
+
 # %% ../nbs/20_sft.ipynb #c46178a1
 class StageTrainer:
     "What our trainers add to TRL's: metrics that stay on the device, a count of tokens, no telemetry."
-    seen = 0      # tokens computed in training, padding not counted
-    desc = ''     # in messages
+    seen = 0       # tokens computed in training, padding not counted
+    desc = ''      # in messages
     at_once = None # rows that fit into memory; None as long as a micro-batch does
-    done = ()     # micro-batches of the step so far
+    done = ()      # micro-batches of the step so far
+
+    def _noted(self): return self._metrics['train' if self.model.training else 'eval'] # since the last log line
 
     def note(self, **metrics):
         "Keep tensors (one number each) for the next log line."
-        for k, v in metrics.items(): self._metrics['train' if self.model.training else 'eval'][k].append(v.detach().float())
+        for k, v in metrics.items(): self._noted()[k].append(v.detach().float())
 
     def count(self, real:torch.Tensor):
         "Count the True entries of `real` as tokens computed."
         if self.model.training: self.seen = self.seen + real.sum()
 
     def log(self, logs, start_time=None):
-        held = self._metrics['train' if self.model.training else 'eval']
-        if held:
-            means = self.accelerator.reduce(torch.stack([torch.stack(v).mean() for v in held.values()]), 'mean').tolist()
-            held.update({k: [v] for k, v in zip(list(held), means)})
+        held = self._noted()
+        if held: held.update({k: [v] for k, v in _means(held, self.accelerator).items()})
         super().log(logs, start_time)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         if not self.done: self.held = self.seen, {k: len(v) for k, v in self._metrics['train'].items()}
         self.done, todo = [*self.done, inputs], [inputs]
         while True:
-            try: loss = [self._in_parts(model, x, num_items_in_batch) for x in todo][-1]; break
+            try:
+                loss = [self._in_parts(model, x, num_items_in_batch) for x in todo][-1]
+                break
             except Exception as e:
                 if not out_of_memory(e): raise
             todo = self._less(model, len(inputs['input_ids']))
@@ -151,46 +195,70 @@ class StageTrainer:
         return loss
 
     def _in_parts(self, model, inputs, total): # gradients of a micro-batch, as many rows at once as fit
-        size = self.at_once or len(inputs['input_ids'])
-        return sum(super(StageTrainer, self).training_step(model, {k: v[a:a+size] for k, v in inputs.items()}, total)
-                   for a in range(0, len(inputs['input_ids']), size))
+        rows, step = len(inputs['input_ids']), super(StageTrainer, self).training_step
+        size = self.at_once or rows
+        parts = ({k: v[a:a+size] for k, v in inputs.items()} for a in range(0, rows, size))
+        return sum(step(model, part, total) for part in parts)
 
     def _less(self, model, rows): # half as many rows at once; the step begins again
         now = min(self.at_once or rows, rows)
-        if now == 1 or self.accelerator.num_processes > 1:
-            raise InputError(f"{self.desc}: out of memory with {now} row{'s'*(now > 1)} at once; set gradient_checkpointing=true, a lower micro_batch or "
-                             "max_length, or take a smaller model; the same command goes on where it stopped")
+        if now == 1 or self.accelerator.num_processes > 1: raise InputError(_no_less(self.desc, now))
         self.at_once = now//2
         model.zero_grad()
         if torch.cuda.is_available(): torch.cuda.empty_cache()
         drops = any(m.p for m in self.model.modules() if isinstance(m, torch.nn.Dropout))
-        warnings.warn(f"{self.desc}: out of memory at step {self.state.global_step + 1} with {now} rows at once; from here on {self.at_once} at once, which is the "
-                      f"same update up to rounding{', with other draws of dropout' if drops else ''}; micro_batch={self.at_once} begins with that", stacklevel=2)
+        warnings.warn(_less_said(self.desc, self.state.global_step + 1, now, self.at_once, drops), stacklevel=2)
         self.seen, lengths = self.held
         for k, v in self._metrics['train'].items(): del v[lengths.get(k, 0):]
         return self.done
 
-    def _save_checkpoint(self, model, trial): Trainer._save_checkpoint(self, model, trial)   # without the model card of TRL's trainers
+    # without the model card of TRL's trainers
+    def _save_checkpoint(self, model, trial): Trainer._save_checkpoint(self, model, trial)
 
     def _send_telemetry(self): pass
 
 # %% ../nbs/20_sft.ipynb #a7e93fd0
 class Watch(TrainerCallback):
     "A progress bar, and a stop at the first number that is none."
-    def __init__(self, desc): self.desc, self.bar = desc, None
+    def __init__(self,
+        desc:str, # in front of the bar and in messages
+    ): self.desc, self.bar = desc, None
+
     def on_train_begin(self, args, state, control, **kw):
-        if state.is_world_process_zero: self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.desc)
+        if state.is_world_process_zero:
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.desc)
+
     def on_step_end(self, args, state, control, **kw):
         if self.bar is not None: self.bar.update(1)
+
     def on_log(self, args, state, control, logs=None, **kw):
-        for k in ('loss', 'grad_norm'):
-            if not math.isfinite(logs.get(k, 0)):
-                what = 'the loss' if k == 'loss' else 'the gradient'
-                first = '; it is so from the first step on, so the weights or the data hold such numbers already' if state.global_step == 1 else ''
-                raise InputError(f"{self.desc}: {what} is {logs[k]} at step {state.global_step} with lr {args.learning_rate:g}; "
-                                 f"lower lr, or give it warmup_steps{first}")
+        for k, what in dict(loss='the loss', grad_norm='the gradient').items():
+            if math.isfinite(logs.get(k, 0)): continue
+            first = ''
+            if state.global_step == 1:
+                first = '; it is so from the first step on, so the weights or the data hold such numbers already'
+            raise InputError(f"{self.desc}: {what} is {logs[k]} at step {state.global_step} "
+                             f"with lr {args.learning_rate:g}; lower lr, or give it warmup_steps{first}")
+
     def close(self):
         if self.bar is not None: self.bar.close()
+
+# %% ../nbs/20_sft.ipynb #a20c000d
+def _newest_first(folder): # checkpoints of a stage
+    return sorted((p for p in folder.glob('step-*') if re.fullmatch(r'step-\d+', p.name)), reverse=True)
+
+def _unusable(path, mine): # why a checkpoint is not to be used by the stage `mine`; nothing if it is
+    why = flaw(path) if (path/SUMS).is_file() else f'{SUMS} is missing'
+    if not why and read_json(path/'stage.json')['mine'] != mine:
+        return 'it belongs to another stage: other rows, settings or first weights'
+    return why
+
+# %% ../nbs/20_sft.ipynb #a20c000e
+def _complete(made, about, epoch): # what the trainer forgets, beside what it wrote; then the seal
+    remove(made/'training_args.bin')   # a pickle that nobody reads
+    write_json(made/'stage.json', about)
+    save_file(dict(epoch=epoch), made/'epoch.safetensors')
+    seal(made)
 
 # %% ../nbs/20_sft.ipynb #91b2c6d4
 class Keep(TrainerCallback):
@@ -199,66 +267,76 @@ class Keep(TrainerCallback):
         folder,         # made if there is something to keep
         seconds:float,  # 0 saves at every step
         mine:str,       # what the stage is: another one's checkpoint is not used
-        desc:str,
-    ): self.folder, self.seconds, self.mine, self.desc, self.kept, self.last = Path(folder), seconds, mine, desc, None, time.monotonic()
+        desc:str,       # in messages
+    ):
+        self.folder, self.seconds, self.mine, self.desc = Path(folder), seconds, mine, desc
+        self.kept, self.last = None, time.monotonic()
 
     def find(self): # the newest checkpoint of this stage that is as it was written, or None
         remove(self.folder/'making')
-        for path in sorted((p for p in self.folder.glob('step-*') if re.fullmatch(r'step-\d+', p.name)), reverse=True):
-            why = flaw(path) if (path/SUMS).is_file() else f'{SUMS} is missing'
-            about = {} if why else read_json(path/'stage.json')
-            if not why and about['mine'] != self.mine: why = 'it belongs to another stage: other rows, settings or first weights'
+        for path in _newest_first(self.folder):
+            why = _unusable(path, self.mine)
             if not why:
-                self.kept = about | load_file(path/'epoch.safetensors')
+                self.kept = read_json(path/'stage.json') | load_file(path/'epoch.safetensors')
                 return path
             warnings.warn(f"{self.desc}: the checkpoint {path.name} is not used: {why}", stacklevel=2)
 
     def on_train_begin(self, args, state, control, **kw):
         if self.kept is None: return
-        self.trainer.seen, self.trainer._total_loss_scalar, self.trainer._initial_global_step = self.kept['seen'], self.kept['total_loss'], 0
+        self.trainer.seen, self.trainer._total_loss_scalar = self.kept['seen'], self.kept['total_loss']
+        self.trainer._initial_global_step = 0
 
     def on_epoch_begin(self, args, state, control, **kw):
         if self.kept is not None: torch.set_rng_state(self.kept['epoch'])
         self.kept, self.epoch = None, torch.get_rng_state()
 
     def on_step_end(self, args, state, control, **kw):
-        if time.monotonic() - self.last >= self.seconds and state.epoch % 1 and control.should_log: control.should_save = True
+        due = time.monotonic() - self.last >= self.seconds
+        if due and state.epoch % 1 and control.should_log: control.should_save = True
 
     def on_save(self, args, state, control, **kw):
         made = Path(args.output_dir)/f'checkpoint-{state.global_step}'
-        remove(made/'training_args.bin')                                   # a pickle that nobody reads
-        write_json(made/'stage.json', dict(mine=self.mine, seen=int(self.trainer.seen), total_loss=self.trainer._total_loss_scalar))
-        save_file(dict(epoch=self.epoch), made/'epoch.safetensors')
-        seal(made)
-        publish(made, self.folder/f'step-{state.global_step:08d}')
+        about = dict(mine=self.mine, seen=int(self.trainer.seen), total_loss=self.trainer._total_loss_scalar)
+        _complete(made, about, self.epoch)
+        mine = self.folder/f'step-{state.global_step:08d}'
+        publish(made, mine)
         for p in self.folder.glob('step-*'):
-            if p.name != f'step-{state.global_step:08d}': remove(p)
+            if p.name != mine.name: remove(p)
         self.last = time.monotonic()
 
 # %% ../nbs/20_sft.ipynb #4ac17ecf
+def _under(name, prefix): # a metric's name behind a prefix
+    if name in ('step', 'epoch'): return name
+    if name.startswith('eval_'): return f"eval_{prefix}{name.removeprefix('eval_')}"
+    return prefix + name
+
 def prefixed(
     logs:dict,      # one entry of a log
     prefix:str='',  # in front of each name, after eval_
     step_offset:int=0, # added to `step`
 ) -> dict:
     "A log entry under the names it has among other stages."
-    name = lambda k: k if k in ('step', 'epoch') else f'eval_{prefix}{k[5:]}' if k.startswith('eval_') else prefix + k
-    return {name(k): v + step_offset if k == 'step' else v for k, v in logs.items()}
+    return {_under(k, prefix): v + step_offset if k == 'step' else v for k, v in logs.items()}
 
+# %% ../nbs/20_sft.ipynb #a20c0010
 class _Reporter: # a tracker's callback, told of prefixed names and of steps counted on
-    def __init__(self, inner, prefix, step_offset): self.inner, self.prefix, self.step_offset = inner, prefix, step_offset
+    def __init__(self, inner, prefix, step_offset):
+        self.inner, self.prefix, self.step_offset = inner, prefix, step_offset
+
     def __getattr__(self, name):
         if name == 'inner': raise AttributeError(name)
         return getattr(self.inner, name)
+
     def on_log(self, args, state, control, logs=None, **kw):
         state = copy.copy(state)
         state.global_step += self.step_offset
         return self.inner.on_log(args, state, control, logs=prefixed(logs or {}, self.prefix), **kw)
 
+# %% ../nbs/20_sft.ipynb #a20c0012
 def report_as(
     trainer,         # any trainer of transformers, before it trains
     prefix:str='',   # as in `prefixed`
-    step_offset:int=0,
+    step_offset:int=0, # added to the step that trackers are told
 ):
     "Have a trainer's trackers told prefixed names, and steps counted on."
     told, held = set(get_reporting_integration_callbacks(trainer.args.report_to)), trainer.callback_handler.callbacks
@@ -267,13 +345,19 @@ def report_as(
 # %% ../nbs/20_sft.ipynb #91e51522
 def _quantised(lm): return any(getattr(lm, f'is_loaded_in_{n}bit', False) for n in (4, 8)) # weights that do not train
 
+# %% ../nbs/20_sft.ipynb #a20c0014
 def _fine_enough(lm): # weights that train have 32 bits or more
-    coarse = next(((n, p) for n, p in lm.named_parameters() if p.requires_grad and p.dtype in (torch.float16, torch.bfloat16)), None)
-    if coarse is None: return
-    raise InputError(f"the weights that train are held in {str(coarse[1].dtype).removeprefix('torch.')} ({coarse[0]} first), where steps are lost or far too long; "
-                     "load the model with dtype='float32' (bf16=True still computes in 16 bits), or train an adapter (lora=True)")
+    short = torch.float16, torch.bfloat16
+    coarse = [(n, p.dtype) for n, p in lm.named_parameters() if p.requires_grad and p.dtype in short]
+    if not coarse: return
+    name, dtype = coarse[0]
+    raise InputError(f"the weights that train are held in {str(dtype).removeprefix('torch.')} ({name} first), "
+                     "where steps are lost or far too long; load the model with dtype='float32' "
+                     "(bf16=True still computes in 16 bits), or train an adapter (lora=True)")
 
-def _made(lm, make): # the trainer that `make()` makes; the adapter of a quantised base is as it was, where TRL rounds it to bf16
+# %% ../nbs/20_sft.ipynb #a20c0016
+# the trainer that `make()` makes; the adapter of a quantised base is as it was, where TRL rounds it to bf16
+def _made(lm, make):
     _fine_enough(lm)
     held = [(p, p.data) for p in lm.parameters() if p.requires_grad] if _quantised(lm) else []
     trainer = make()
@@ -282,71 +366,118 @@ def _made(lm, make): # the trainer that `make()` makes; the adapter of a quantis
 
 # %% ../nbs/20_sft.ipynb #6c61d271
 OTHERWISE = ('save_', 'hub_', 'push_', 'output_dir', 'disable_tqdm', 'load_best', 'resume_',  # of no use here
-             'learning_rate', 'num_train_epochs', 'per_device_', 'gradient_accumulation_steps', 'lr_scheduler_type', # said by lr, epochs, ...
-             'gradient_checkpointing', 'activation_checkpointing')
-SETTINGS = {f.name for f in dataclasses.fields(TrainingArguments) if not f.name.startswith(OTHERWISE) or f.name.endswith('_kwargs')}
+             'learning_rate', 'num_train_epochs', 'per_device_', 'gradient_accumulation_steps',   # said by lr, epochs, ...
+             'lr_scheduler_type', 'gradient_checkpointing', 'activation_checkpointing')
+SETTINGS = {f.name for f in dataclasses.fields(TrainingArguments)
+            if not f.name.startswith(OTHERWISE) or f.name.endswith('_kwargs')}
 
-def _identity(lm, rows, *settings) -> str: # what a stage is; how its rows fit into memory aside
-    h = hashlib.sha256(json.dumps([fingerprint(lm), *settings], default=str, sort_keys=True).encode())
-    for k, v in rows.to_dict().items(): h.update(json.dumps([k, v]).encode())
-    return h.hexdigest()[:16]
-
-def _finite(lm, desc, lr): # weights that are no numbers answer with nonsense later on
-    if bad := next((n for n, p in lm.named_parameters() if p.requires_grad and not p.isfinite().all()), None):
-        raise InputError(f"{desc}: the weights hold nan or infinity after the last step, first in {bad}; lower lr ({lr:g}), or give it warmup_steps")
-
-# %% ../nbs/20_sft.ipynb #6c61d272
-def run_stage(
-    trainer, config,         # a StageTrainer and the config class it takes
-    lm, tok, rows:Dataset,   # what to train, its tokenizer, on what (with a column `length`)
-    *, collator, desc:str,   # makes batches; name in the bar and in messages
-    trainer_kw={}, config_kw={}, # what this kind of stage adds
-    out=None, valid=None,    # folder for weights and log; rows to evaluate after each epoch
-    log_prefix='', step_offset=0, # what trackers are told, see `prefixed`
-    checkpoints=None, checkpoint_seconds=300., # folder for a checkpoint within the stage, at most so old; 0: none
-    lr, epochs, batch_size, grad_accum, gradient_checkpointing, scheduler, **settings,
-) -> dict:                   # loss a step, steps, seconds, tokens, valid (losses), log
-    "Train one stage with one trainer, leaving nothing behind but trained weights."
+# %% ../nbs/20_sft.ipynb #a20c0018
+def _refuse(lm, rows, valid, settings, desc): # what cannot be trained, before anything is computed
     for k in settings:
         if k not in SETTINGS: raise InputError(f"{desc} has no setting {k!r}{nearest(k, SETTINGS)}")
     if not len(rows): raise InputError(f"{desc}: there are no rows to train on")
     if valid is not None and not len(valid): raise InputError(f"{desc}: there are no validation rows; leave valid out")
     if _quantised(lm) and not hasattr(lm, 'peft_config'):
-        raise InputError(f"{desc}: the model's weights are quantised and do not train; put an adapter on with add_lora(lm)")
+        raise InputError(f"{desc}: the model's weights are quantised and do not train; "
+                         "put an adapter on with add_lora(lm)")
     room, longest = getattr(unwrap(lm).config, 'max_position_embeddings', None), max(rows['length'])
     if room and longest > room:
-        raise InputError(f"{desc}: the longest row has {longest} tokens and the model has {room} positions; encode the prompts with max_length={room}")
-    gpu, watch, start = torch.cuda.is_available(), Watch(desc), time.perf_counter()
-    saving = 'activation_checkpointing' if hasattr(TrainingArguments, 'activation_checkpointing') else 'gradient_checkpointing' # newer, older name
-    usual = dict(report_to='none', logging_steps=1, logging_nan_inf_filter=False, use_cpu=not gpu, dataloader_pin_memory=gpu,
-        eval_strategy='no' if valid is None else 'epoch')
-    keep = None
-    if checkpoints is not None and checkpoint_seconds and not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        keep = Keep(checkpoints, checkpoint_seconds, _identity(lm, rows, lr, epochs, batch_size*grad_accum, scheduler, settings,
-            config_kw, {k: getattr(v, '__name__', v) for k, v in trainer_kw.items()}, None if valid is None else len(valid)), desc)
+        raise InputError(f"{desc}: the longest row has {longest} tokens and the model has {room} positions; "
+                         f"encode the prompts with max_length={room}")
+
+# %% ../nbs/20_sft.ipynb #a20c0019
+def _identity(lm, rows, *settings) -> str: # what a stage is; how its rows fit into memory aside
+    h = hashlib.sha256(json.dumps([fingerprint(lm), *settings], default=str, sort_keys=True).encode())
+    for k, v in rows.to_dict().items(): h.update(json.dumps([k, v]).encode())
+    return h.hexdigest()[:16]
+
+# %% ../nbs/20_sft.ipynb #a20c001b
+_SAVING = 'activation_checkpointing'
+if not hasattr(TrainingArguments, _SAVING): _SAVING = 'gradient_checkpointing'   # its older name
+
+def _usual(valid): # settings of every stage, unless the caller says otherwise
+    gpu = torch.cuda.is_available()
+    return dict(report_to='none', logging_steps=1, logging_nan_inf_filter=False, use_cpu=not gpu,
+                dataloader_pin_memory=gpu, eval_strategy='no' if valid is None else 'epoch')
+
+# %% ../nbs/20_sft.ipynb #a20c001c
+def _train(trainer, folder, found, desc): # from a checkpoint that was found, or from the start
+    try:
+        with writing(folder): trainer.train(resume_from_checkpoint=str(found) if found else None)
+    except Exception as e:
+        if not out_of_memory(e): raise
+        raise InputError(f"{desc}: out of memory outside a step; "
+                         "set a lower micro_batch, or take a smaller model") from e
+
+# %% ../nbs/20_sft.ipynb #a20c001d
+def _finite(lm, desc, lr): # weights that are no numbers answer with nonsense later on
+    bad = next((n for n, p in lm.named_parameters() if p.requires_grad and not p.isfinite().all()), None)
+    if bad is not None:
+        raise InputError(f"{desc}: the weights hold nan or infinity after the last step, first in {bad}; "
+                         f"lower lr ({lr:g}), or give it warmup_steps")
+
+# %% ../nbs/20_sft.ipynb #a20c001e
+def _history(state, seconds, tokens): # what a stage returns
+    log = state.log_history
+    def got(key): return [x[key] for x in log if key in x]
+    return dict(loss=got('loss'), steps=state.global_step, seconds=seconds, tokens=tokens,
+                valid=got('eval_loss'), log=log)
+
+# %% ../nbs/20_sft.ipynb #6c61d272
+def run_stage(
+    trainer,                 # class: a StageTrainer with one of TRL's trainers
+    config,                  # class of its arguments
+    lm,                      # what to train, in place
+    tok,                     # its tokenizer
+    rows:Dataset,            # on what; with a column `length`
+    *,
+    collator,                # makes batches
+    desc:str,                # name in the bar and in messages
+    trainer_kw={},           # what this kind of stage adds to the trainer
+    config_kw={},            # and to its arguments
+    out=None,                # folder for weights and log; None keeps them in memory
+    valid=None,              # rows to evaluate after each epoch
+    log_prefix='',           # what trackers are told, see `prefixed`
+    step_offset=0,           # steps that trackers have seen before
+    checkpoints=None,        # folder for a checkpoint within the stage
+    checkpoint_seconds=300., # how old it may get; 0: none
+    lr,                      # peak learning rate, 0 or more
+    epochs,                  # passes over the rows
+    batch_size,              # rows in a micro-batch, per process
+    grad_accum,              # micro-batches in a step
+    gradient_checkpointing,  # bool: less memory, more time
+    scheduler,               # how lr goes on: linear, constant, cosine, ...
+    **settings,              # any of `SETTINGS`
+) -> dict:                   # loss a step, steps, seconds, tokens, valid (losses), log
+    "Train one stage with one trainer, leaving nothing behind but trained weights."
+    _refuse(lm, rows, valid, settings, desc)
+    watch, start, keep = Watch(desc), time.perf_counter(), None
+    many = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if checkpoints is not None and checkpoint_seconds and not many:
+        named = {k: getattr(v, '__name__', v) for k, v in trainer_kw.items()}
+        mine = _identity(lm, rows, lr, epochs, batch_size*grad_accum, scheduler, settings, config_kw, named,
+                         None if valid is None else len(valid))
+        keep = Keep(checkpoints, checkpoint_seconds, mine, desc)
     found = keep and keep.find()
     with as_found(lm), (nullcontext(keep.folder/'making') if keep else tempfile.TemporaryDirectory()) as folder:
-        args = config(output_dir=folder, save_strategy='no', disable_tqdm=True, learning_rate=lr, num_train_epochs=epochs,
-            per_device_train_batch_size=batch_size, per_device_eval_batch_size=batch_size, gradient_accumulation_steps=grad_accum,
-            lr_scheduler_type=scheduler, **{saving: gradient_checkpointing}, **config_kw, **(usual | settings))
-        t = _made(lm, lambda: trainer(model=lm, args=args, data_collator=collator, train_dataset=rows, eval_dataset=valid,
-            processing_class=tok, callbacks=[watch, *([keep] if keep else [])], **trainer_kw))
+        args = config(output_dir=folder, save_strategy='no', disable_tqdm=True,
+                      learning_rate=lr, lr_scheduler_type=scheduler, num_train_epochs=epochs,
+                      per_device_train_batch_size=batch_size, per_device_eval_batch_size=batch_size,
+                      gradient_accumulation_steps=grad_accum, **{_SAVING: gradient_checkpointing},
+                      **config_kw, **(_usual(valid) | settings))
+        t = _made(lm, lambda: trainer(model=lm, args=args, data_collator=collator, train_dataset=rows,
+                                      eval_dataset=valid, processing_class=tok,
+                                      callbacks=[watch, keep] if keep else [watch], **trainer_kw))
         t.desc = desc
         if keep: keep.trainer = t
         t.remove_callback(PrinterCallback)
         report_as(t, log_prefix, step_offset)
-        try:
-            with writing(folder): t.train(resume_from_checkpoint=str(found) if found else None)
-        except Exception as e:
-            if not out_of_memory(e): raise
-            raise InputError(f"{desc}: out of memory outside a step; set a lower micro_batch, or take a smaller model") from e
+        try: _train(t, folder, found, desc)
         finally: watch.close()
         tokens = int(t.accelerator.reduce(torch.as_tensor(t.seen, device=t.accelerator.device), 'sum'))
     if keep: remove(keep.folder/'making')
     _finite(lm, desc, lr)
-    log = t.state.log_history
-    got = lambda key: [x[key] for x in log if key in x]
-    done = dict(loss=got('loss'), steps=t.state.global_step, seconds=time.perf_counter() - start, tokens=tokens, valid=got('eval_loss'), log=log)
+    done = _history(t.state, time.perf_counter() - start, tokens)
     if out is not None and t.is_world_process_zero():
         with writing(out): save_lm(lm, tok, out)
         write_json(Path(out)/'log.json', done)
@@ -357,21 +488,34 @@ class CompletionTrainer(StageTrainer, SFTTrainer):
     "TRL's SFTTrainer with logits at labelled positions only and a weight per case."
     loss_is_scaled_for_ga = True   # the denominator spans all micro-batches of a step
 
-    def _set_signature_columns_if_needed(self): self._signature_columns = ['prompt_ids', 'completion_ids', 'weight', 'length']
+    def _set_signature_columns_if_needed(self):
+        self._signature_columns = ['prompt_ids', 'completion_ids', 'weight', 'length']
 
     def weighted_tokens(self, batch): return ((batch['shift_labels'] != -100) * batch['weight'][:,None]).sum()
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        return batches, self.accelerator.reduce(sum(self.weighted_tokens(b) for b in batches).to(device), 'sum') if batches else None
+        if not batches: return batches, None
+        total = sum(self.weighted_tokens(b) for b in batches).to(device)
+        return batches, self.accelerator.reduce(total, 'sum')
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        logps = token_logps(model, inputs['shift_labels'], input_ids=inputs['input_ids'], attention_mask=inputs['attention_mask'])
+        given = {k: inputs[k] for k in ('input_ids', 'attention_mask')}
+        logps = token_logps(model, inputs['shift_labels'], **given)
         total = self.weighted_tokens(inputs) if num_items_in_batch is None else num_items_in_batch
         loss = -(logps * inputs['weight'][:,None]).sum() / total.clamp(min=1e-8)
         self.count(inputs['attention_mask'])
-        if num_items_in_batch is not None: loss = loss * self.accelerator.num_processes   # gradients are averaged over processes
+        if num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes   # gradients are averaged over processes
         return (loss, None) if return_outputs else loss
+
+# %% ../nbs/20_sft.ipynb #a20c0021
+# what every stage takes, by the names that `sft` and `prefer` give it
+_EVERY = ('lm', 'tok', 'rows', 'lr', 'epochs', 'batch_size', 'grad_accum', 'warmup_steps', 'scheduler',
+          'weight_decay', 'max_grad_norm', 'seed', 'bf16', 'gradient_checkpointing', 'out', 'desc', 'valid',
+          'log_prefix', 'step_offset', 'checkpoints', 'checkpoint_seconds')
+
+def _shared(given): return {k: given[k] for k in _EVERY} # of a stage's arguments, those that every stage takes
 
 # %% ../nbs/20_sft.ipynb #a4d43ff3
 def sft(
@@ -380,12 +524,12 @@ def sft(
     rows:Dataset,             # from `sft_rows`
     *,
     lr:float=2e-5,            # peak learning rate
-    epochs:float=1,
+    epochs:float=1,           # passes over the rows
     batch_size:int=16,        # rows in a micro-batch, per process
     grad_accum:int=1,         # micro-batches in a step
-    warmup_steps:int=0,
+    warmup_steps:int=0,       # steps in which lr rises to its peak
     scheduler:str='linear',   # how lr goes on: linear (to zero), constant, cosine, ...
-    weight_decay:float=0.,
+    weight_decay:float=0.,    # AdamW's, 0 or more
     max_grad_norm:float=1.,   # longer gradients are scaled down
     seed:int=0,               # order of rows, dropout
     loss_on:str='completion', # 'completion', or 'all' for language modelling on every token
@@ -401,9 +545,6 @@ def sft(
     **more,                   # any other setting of transformers.TrainingArguments
 ) -> dict:                    # loss (a step each), steps, seconds, tokens, valid, log
     "Supervised fine-tuning: make the answers more likely."
-    return run_stage(CompletionTrainer, SFTConfig, lm, tok, rows, collator=SFTCollator(tok.pad_token_id or 0, loss_on),
-        desc=desc, out=out, valid=valid, lr=lr, epochs=epochs, batch_size=batch_size, grad_accum=grad_accum,
-        gradient_checkpointing=gradient_checkpointing, scheduler=scheduler, warmup_steps=warmup_steps,
-        weight_decay=weight_decay, max_grad_norm=max_grad_norm, seed=seed, bf16=bf16, log_prefix=log_prefix, step_offset=step_offset,
-        checkpoints=checkpoints, checkpoint_seconds=checkpoint_seconds,
-        config_kw=dict(max_length=None, dataset_kwargs=dict(skip_prepare_dataset=True)), **more)
+    return run_stage(CompletionTrainer, SFTConfig, **_shared(locals()), **more,
+                     collator=SFTCollator(tok.pad_token_id or 0, loss_on),
+                     config_kw=dict(max_length=None, dataset_kwargs=dict(skip_prepare_dataset=True)))

@@ -25,8 +25,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from ..charts import Chart
 from ..errors import InputError, nearest
-from ..report import Chart, read_rows, write_rows
+from ..rows import read_rows, write_rows
 
 # %% ../../nbs/46_speed.ipynb #824f41c8
 def _wait(): # for the GPU's queue, if this process has one
