@@ -282,7 +282,8 @@ def report_(
     "Turn the rows of runs into tables and figures, with intervals over seeds."
     quiet()
     from sprec import report
-    from sprec.results import read_results, write_results
+    from sprec.paper import write_results
+    from sprec.results import read_results
     from sprec.rows import write_rows
     check_place(out)
     df = read_results(*runs)

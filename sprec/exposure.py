@@ -27,6 +27,11 @@ def _rows(took, n, catalog) -> np.ndarray: # int [n, H]: what each case's person
     if took.max(initial=-1) >= len(catalog): raise InputError(f"a case holds item {took.max()}; the catalogue has items 0 to {len(catalog)-1}; are these cases of another catalogue?")
     return took.reshape(n, -1)
 
+def _one_each(target, n, catalog) -> np.ndarray: # int [n]: the target of each case
+    rows = _rows(target, n, catalog)
+    if rows.shape[1] == 1: return rows[:, 0]
+    raise InputError(f"there are {rows.shape[1]} targets for each case; give one, int [N]")
+
 def _row_means(values, rows) -> np.ndarray: # float64 [N]: mean value of each row's items; nan where a row has none
     there = rows >= 0
     with np.errstate(invalid='ignore'): return np.where(there, values[rows], 0.).sum(1) / there.sum(1)
@@ -90,10 +95,11 @@ def item_groups(
 
 def unevenness(
     rates,       # float [G]: one rate a group, 0 or more
-) -> float:      # 0 to sqrt(G - 1); nan where a rate is unknown, or all are 0
+) -> float:      # 0 to sqrt(G - 1); nan where a rate is unknown, all are 0, or there is one group only
     "Standard deviation over mean."
     rates = np.asarray(rates, np.float64)
-    return float(rates.std()/rates.mean()) if rates.sum() > 0 else float('nan')
+    if len(rates) < 2 or not rates.sum() > 0: return float('nan')
+    return float(rates.std()/rates.mean())
 
 # %% ../nbs/18b_exposure.ipynb #7a6ddd21
 def group_hits(
@@ -105,7 +111,7 @@ def group_hits(
 ) -> tuple:           # two int64 [G]: hits, and targets that could be hit
     "How many targets of each group are hit, and how many there are."
     top, own = _lists(items, catalog, k), item_groups(catalog, groups)
-    target = _rows(target, len(top), catalog)[:, 0]
+    target = _one_each(target, len(top), catalog)
     hit, size = target_gains(top, target, k)[0] > 0, own.max() + 1
     return tuple(np.bincount(own[target[some]], minlength=size) for some in (hit, target >= 0))
 
@@ -166,6 +172,8 @@ def _features(catalog, vectors): # bool [I, G], or float64 [I, D] of length 1 (o
     if vectors is None: return catalog.membership
     vectors = np.asarray(vectors, np.float64)
     if vectors.ndim != 2 or len(vectors) != len(catalog) or not np.isfinite(vectors).all(): raise InputError(f"vectors have shape {vectors.shape}; give one finite row for each of the {len(catalog)} titles")
+    largest = np.abs(vectors).max(1, keepdims=True, initial=0)      # first: the square of 1e200 is no number
+    vectors = vectors/np.where(largest > 0, largest, 1)
     size = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors/np.where(size > 0, size, 1)
 

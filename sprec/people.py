@@ -38,7 +38,7 @@ def cap_cases(
     seed:int=0,  # draws which ones stay
 ) -> np.ndarray: # int64: the cases that stay, ascending; `cases[cap_cases(cases, 5)]`
     "At most `most` cases of each person, drawn at random."
-    if most < 1: raise InputError(f"most is {most}; a person needs at least one case")
+    if not (most >= 1 and float(most).is_integer()): raise InputError(f"most is {most}; give a whole number, at least one case a person")
     who = _people(cases.user, len(cases))
     drawn = np.random.default_rng(seed).permutation(len(who))
     drawn = drawn[np.argsort(who[drawn], kind='stable')]                 # person by person, each in random order
@@ -186,7 +186,7 @@ def seed_power(
     level:float=.95,
 ) -> float:
     "How often a t test over seeds finds a difference."
-    if seeds < 2 or comparisons < 1: raise InputError(f"seeds is {seeds} and comparisons {comparisons}; it takes two seeds and one comparison at least")
+    if not (seeds >= 2 and comparisons >= 1): raise InputError(f"seeds is {seeds} and comparisons {comparisons}; it takes two seeds and one comparison at least")
     if not 0 < level < 1: raise InputError(f"level is {level}; choose it between 0 and 1, such as .95")
     if not 0 <= effect_sd < math.inf: raise InputError(f"effect_sd is {effect_sd}; give 0 or more standard deviations")
     dof, e, cdf = seeds - 1, math.sqrt(seeds)*effect_sd, NormalDist().cdf

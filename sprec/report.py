@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from .charts import arrow, drawn, panels, png_of
+from .charts import arrow, drawn, headed, panels, png_of
 from .data import Catalog
 from .errors import InputError
 from .files import write_bytes
@@ -303,7 +303,7 @@ def round_figure(
         for _, r in still[still[m].notna()].iterrows():
             if not _reference(ax, r['method'], r[m], low, high, rank[r[m] > high]): rank[r[m] > high] += 1
         ax.set_ylim(max(low, ax.get_ylim()[0]), min(high, ax.get_ylim()[1]))
-        ax.set(title=f'{m} {arrow(m)}', xlabel='round')
+        ax.set(title=headed(m), xlabel='round')
         ax.locator_params(axis='x', integer=True); ax.locator_params(axis='y', nbins=5)
     keys = {t: h for ax in axes for h, t in zip(*ax.get_legend_handles_labels())}
     fig.legend(keys.values(), keys, loc='outside lower center', ncols=4, frameon=False, fontsize=8)
@@ -324,7 +324,7 @@ def bar_figure(
         ends = last.loc[names, cols] if seeds == 1 and set(cols) <= set(last) else s[cols]
         ax.barh(range(len(names)), s[m], color=[color(n) for n in names], height=.65)
         ax.errorbar(s[m], range(len(names)), xerr=np.abs(ends.to_numpy(float).T - s[m].to_numpy()), fmt='none', ecolor='#333333', elinewidth=1, capsize=2)
-        ax.set(title=f'{m} {arrow(m)}', yticks=range(len(names)), yticklabels=[drawn(label(n)) for n in names])
+        ax.set(title=headed(m), yticks=range(len(names)), yticklabels=[drawn(label(n)) for n in names])
         ax.grid(axis='y', visible=False); ax.locator_params(axis='x', nbins=4)
     axes[0].invert_yaxis()
     fig.supxlabel(f"95% intervals over {seeds} seeds" if seeds > 1 else '95% intervals over cases, where known', fontsize=8)
@@ -353,7 +353,7 @@ def paired_figure(
                 ax.plot(r.each, [i + .22]*len(r.each), '.', color=color(n), alpha=.6, ms=5)
                 ax.errorbar(r.difference, i, xerr=[[r.difference - r.low], [r.high - r.difference]], fmt=marker(n, 'o'), ms=5,
                             color=color(n), capsize=2, elinewidth=1.4)
-        ax.set(title=f'{m} {arrow(m)}', yticks=range(len(names)), yticklabels=[drawn(label(n)) for n in names])
+        ax.set(title=headed(m), yticks=range(len(names)), yticklabels=[drawn(label(n)) for n in names])
         ax.locator_params(axis='x', nbins=3); ax.margins(x=.12)
     axes[0].set_ylim(len(names) - .5, -.5)
     over = f'of the same seed, 95% interval over {d.seeds.max()} seeds' if d.seeds.max() > 1 else 'in a single seed'

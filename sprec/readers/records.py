@@ -283,7 +283,7 @@ def steam_categories(
 def _game(game, categories, used): # (id, title, categories) of a row of the catalogue
     named = _title(game.get('app_name'))
     title = named or _title(game.get('title'))
-    used.update(titles_from_title=bool(title and not named))
+    used.update(titles_from_title=int(bool(title and not named)))
     return _text(game.get('id')), title, _names(game.get(categories))
 
 def read_steam(
@@ -391,7 +391,7 @@ def _product(product, page):
     title, names = _title(product.get('title')), _names(product.get('categories') or product.get('category'))
     good = [n for n in names if not _of_a_page(n)]
     odd = _of_a_page(title)
-    page.update(titles=odd, categories=len(names) - len(good))
+    page.update(titles=int(odd), categories=len(names) - len(good))
     return _text(product.get('asin')), '' if odd else title, good
 
 # %% ../../nbs/10b_records.ipynb #28028872
