@@ -16,35 +16,48 @@ import numpy as np
 from .data import Cases, Catalog, Recs
 from .errors import InputError, nearest
 
-# %% ../nbs/18_metrics.ipynb #643b557b
-def _ints(x, what='recommendations') -> np.ndarray: # item numbers of any integer kind, in one that holds -1 and their sums; or one clear error
+# %% ../nbs/18_metrics.ipynb #a1800001
+def _ints(x, what='recommendations') -> np.ndarray: # item numbers of any integer kind, in one that holds -1 and their sums
     x = np.asarray(x)
-    if not x.size: return x.astype(np.int64) if x.dtype.kind not in 'iu' else x
-    if x.dtype.kind not in 'iu': raise InputError(f"{what} hold {x.dtype} ({x.flat[0]!r} first), not item numbers; an item is its row in the catalogue, -1 is none")
-    if x.dtype.kind == 'u' and x.max() > np.iinfo(np.int64).max: raise InputError(f"{what} hold {x.max()}, which is no item number")
+    whole = x.dtype.kind in 'iu'
+    if not x.size: return x if whole else x.astype(np.int64)
+    if not whole:
+        raise InputError(f"{what} hold {x.dtype} ({x.flat[0]!r} first), not item numbers; "
+                         "an item is its row in the catalogue, -1 is none")
+    if x.dtype.kind == 'u' and x.max() > np.iinfo(np.int64).max:
+        raise InputError(f"{what} hold {x.max()}, which is no item number")
     if x.dtype.kind == 'u' or x.itemsize < 4: x = x.astype(np.int64)
-    if (low := x.min()) < -1: raise InputError(f"{what} hold {low}; -1 alone stands for none, so replace other fillings (np.where(x < 0, -1, x))")
+    low = x.min()
+    if low < -1:
+        raise InputError(f"{what} hold {low}; -1 alone stands for none, "
+                         "so replace other fillings (np.where(x < 0, -1, x))")
     return x
 
+# %% ../nbs/18_metrics.ipynb #a1800003
 def _array(items) -> np.ndarray: # recommendations as an integer array, or one clear error
     try: items = np.asarray(items)
-    except ValueError: raise InputError("the rows of recommendations have different lengths; fill short rows up with -1") from None
-    if items.ndim != 2 or not len(items): raise InputError(f"recommendations have shape {items.shape}, expected (N, K) with at least one case")
+    except ValueError:
+        raise InputError("the rows of recommendations have different lengths; fill short rows up with -1") from None
+    if items.ndim != 2 or not len(items):
+        raise InputError(f"recommendations have shape {items.shape}, expected (N, K) with at least one case")
     return _ints(items)
 
 def _top(items, k:int) -> np.ndarray: # the first `k` columns, checked
     items = _array(items)
-    if not 1 <= k <= items.shape[1]:
-        raise InputError(f"k is {k}, but each case has {items.shape[1]} recommendations; choose k from 1 to {items.shape[1]}, or recommend more")
+    most = items.shape[1]
+    if not 1 <= k <= most:
+        raise InputError(f"k is {k}, but each case has {most} recommendations; choose k from 1 to {most}, or recommend more")
     return items[:, :k]
 
-def _places(items, target) -> np.ndarray: # int [N]: where the target stands in its row, counted from 0; K where it does not
+# %% ../nbs/18_metrics.ipynb #a1800005
+def _places(items, target) -> np.ndarray: # int [N]: where the target stands in its row, from 0; K where it does not
     items, target = _array(items), _ints(target, 'targets')
     if target.shape != (len(items),):
         raise InputError(f"there are {len(items)} rows of recommendations and targets of shape {target.shape}; they must match")
     found = (items == target[:,None]) & (target >= 0)[:,None]
     return np.where(found.any(1), found.argmax(1), items.shape[1])
 
+# %% ../nbs/18_metrics.ipynb #643b557b
 def target_gains(
     items,            # int [N, K], best first, -1 where there is none
     target,           # int [N], -1 where unknown
@@ -54,42 +67,69 @@ def target_gains(
     place = _places(_top(items, k), target)
     return (place < k).astype(float), (place < k) / np.log2(place + 2)
 
-def hit_ratio(items, target, k:int) -> float:
+# %% ../nbs/18_metrics.ipynb #a1800008
+def hit_ratio(
+    items,            # int [N, K], best first, -1 where there is none
+    target,           # int [N], -1 where unknown
+    k:int,            # how many places count
+) -> float:           # 0 to 1, higher is better
     "HR@k: the share of cases whose target is among the first `k`."
     return float(target_gains(items, target, k)[0].mean())
 
-def ndcg(items, target, k:int) -> float:
-    "NDCG@k with one relevant item a case."
+# %% ../nbs/18_metrics.ipynb #a1800009
+def ndcg(
+    items,            # int [N, K], best first, -1 where there is none
+    target,           # int [N], -1 where unknown
+    k:int,            # how many places count
+) -> float:           # 0 to 1, higher is better
+    "NDCG@k with one relevant item a case: the mean of 1/log2(place + 2) where the target is hit, places from 0."
     return float(target_gains(items, target, k)[1].mean())
 
 # %% ../nbs/18_metrics.ipynb #3132524d
-def dealt_hit_ratio(items, target, k:int) -> float:
-    "HR@k to be expected if each list went to a case drawn at random: the hits that no history was needed for."
+def _first_occurrences(top): # bool [N, k] for sorted rows: an item where it stands first, empty slots left out
+    new = top[:, 1:] != top[:, :-1]
+    return np.concatenate([np.ones((len(top), 1), bool), new], 1) & (top >= 0)
+
+def dealt_hit_ratio(
+    items,            # int [N, K], best first, -1 where there is none
+    target,           # int [N], -1 where unknown
+    k:int,            # how many places count
+) -> float:           # 0 to 1; the hits that no history was needed for
+    "HR@k to be expected if each list went to a case drawn at random."
     top, target = np.sort(_top(items, k), 1), _ints(target, 'targets')
     _places(top, target)                                             # refuses what cannot be used
-    once = np.concatenate([np.ones((len(top), 1), bool), top[:, 1:] != top[:, :-1]], 1) & (top >= 0)
     n = max(top.max(), target.max()) + 1
-    lists, cases = np.bincount(top[once], minlength=n), np.bincount(target[target >= 0], minlength=n)
+    lists = np.bincount(top[_first_occurrences(top)], minlength=n)
+    cases = np.bincount(target[target >= 0], minlength=n)
     return float(lists @ cases) / len(top)**2
 
-# %% ../nbs/18_metrics.ipynb #1918d63d
+# %% ../nbs/18_metrics.ipynb #a180000c
 def _count(items, k:int) -> np.ndarray: # how often each different item occurs in the first `k` places, empty slots left out
     top = _top(items, k)
     return np.unique(top[top >= 0], return_counts=True)[1]
 
-def div_ratio(items, k:int) -> float:
-    "DivRatio@k: different items over slots."
+# %% ../nbs/18_metrics.ipynb #a180000e
+def div_ratio(
+    items,        # int [N, K], best first, -1 where there is none
+    k:int,        # how many places count
+) -> float:       # 0 to 1, higher is more varied
+    "DivRatio@k: different items over slots, N k of them."
     return len(_count(items, k)) / (len(items)*k)
 
+# %% ../nbs/18_metrics.ipynb #a180000f
 def or_ratio(
     items,        # int [N, K], best first, -1 where there is none
     k:int,        # how many places count
     top:int=3,    # how many of the most frequent items
-) -> float:
+) -> float:       # 0 to 1, lower is more varied
     "ORRatio@k: the share of slots that the `top` most frequent items take."
     return float(np.sort(_count(items, k))[-top:].sum() / (len(items)*k))
 
-def valid_ratio(items, k:int) -> float:
+# %% ../nbs/18_metrics.ipynb #1918d63d
+def valid_ratio(
+    items,        # int [N, K], best first, -1 where there is none
+    k:int,        # how many places count
+) -> float:       # 0 to 1
     "The share of slots that hold an item."
     return float((_top(items, k) >= 0).mean())
 
@@ -103,7 +143,7 @@ def category_share(
     weight = np.bincount(items[items >= 0], minlength=len(catalog)) @ catalog.shares
     return weight / weight.sum() if weight.sum() else np.full(weight.shape, np.nan)
 
-# %% ../nbs/18_metrics.ipynb #024332d3
+# %% ../nbs/18_metrics.ipynb #a1800011
 def group_unfairness(
     items,            # int [N, K], best first, -1 where there is none
     history,          # int [N', H]: what people took, -1 pads
@@ -113,49 +153,81 @@ def group_unfairness(
     "GU@k, signed: each category's share of recommendations minus its share of histories."
     return category_share(_top(items, k), catalog) - category_share(history, catalog)
 
-def mgu(items, history, catalog:Catalog, k:int) -> float:
-    "MGU@k: the mean size of group unfairness; nan where shares do not exist."
+# %% ../nbs/18_metrics.ipynb #a1800013
+def mgu(
+    items,            # int [N, K], best first, -1 where there is none
+    history,          # int [N', H]: what people took, -1 pads
+    catalog:Catalog,  # G categories
+    k:int,            # how many places count
+) -> float:           # 0 to 2/G, lower is fairer; nan where shares do not exist
+    "MGU@k: the mean over categories of the size of group unfairness."
     gap = group_unfairness(items, history, catalog, k)
     return float(np.abs(gap).mean()) if len(gap) else float('nan')
 
-def dgu(items, history, catalog:Catalog, k:int) -> float:
-    "DGU@k: the range of group unfairness; nan where shares do not exist."
+# %% ../nbs/18_metrics.ipynb #024332d3
+def dgu(
+    items,            # int [N, K], best first, -1 where there is none
+    history,          # int [N', H]: what people took, -1 pads
+    catalog:Catalog,  # G categories
+    k:int,            # how many places count
+) -> float:           # 0 to 2, lower is fairer; nan where shares do not exist
+    "DGU@k: the range of group unfairness, its largest value minus its smallest."
     gap = group_unfairness(items, history, catalog, k)
     return float(gap.max() - gap.min()) if len(gap) else float('nan')
 
-# %% ../nbs/18_metrics.ipynb #125a4f8b
-def entropy(items, k:int) -> float:
-    "Entropy of the recommended items in nats; nan where nothing is recommended."
+# %% ../nbs/18_metrics.ipynb #a1800015
+def entropy(
+    items,        # int [N, K], best first, -1 where there is none
+    k:int,        # how many places count
+) -> float:       # nats, 0 (one item) to ln I (all alike); nan where nothing is recommended
+    "Entropy of the recommended items: -sum of s ln s over their shares s of the slots."
     n = _count(items, k)
     return float(np.log(n.sum()) - (n*np.log(n)).sum()/n.sum()) if len(n) else float('nan')
 
+# %% ../nbs/18_metrics.ipynb #a1800016
 def gini(
     items,        # int [N, K], best first, -1 where there is none
     k:int,        # how many places count
     n_items:int,  # I, so that items never shown count as well
-) -> float:
+) -> float:       # 0 (all alike) to 1 - 1/I (one item); nan where nothing is recommended
     "Gini coefficient of how often each of the catalogue's items is recommended."
     shown = np.sort(_count(items, k))
     place = np.arange(n_items - len(shown), n_items) + 1     # places 1..I, fewest first; items never shown add nothing
     return float(((2*place - n_items - 1)*shown).sum() / (n_items*shown.sum())) if len(shown) else float('nan')
 
-def coverage(items, k:int, n_items:int) -> float:
+# %% ../nbs/18_metrics.ipynb #a1800017
+def coverage(
+    items,        # int [N, K], best first, -1 where there is none
+    k:int,        # how many places count
+    n_items:int,  # I
+) -> float:       # 0 to 1
     "The share of the catalogue that is recommended at least once."
     return len(_count(items, k)) / n_items
 
-def pop_lift(items, history, catalog:Catalog, k:int) -> float:
+# %% ../nbs/18_metrics.ipynb #a1800019
+def pop_lift(
+    items,            # int [N, K], best first, -1 where there is none
+    history,          # int [N', H]: what people took, -1 pads
+    catalog:Catalog,  # with training counts
+    k:int,            # how many places count
+) -> float:           # -1 up, 0 where alike; nan where a side is empty
     "How much more popular recommended items are than those in histories: the ratio of mean training counts, minus 1."
     top, history = _top(items, k), _ints(history, 'histories')
     took, shown = catalog.counts[history[history >= 0]], catalog.counts[top[top >= 0]]
     return float(shown.mean()/took.mean() - 1) if len(shown) and took.any() else float('nan')
 
-def train_lift(items, catalog:Catalog, k:int) -> float:
+# %% ../nbs/18_metrics.ipynb #125a4f8b
+def train_lift(
+    items,            # int [N, K], best first, -1 where there is none
+    catalog:Catalog,  # with training counts
+    k:int,            # how many places count
+) -> float:           # -1 up, 0 where alike; nan where there are no counts
     "How much more popular recommended items are than a training target: the ratio of mean training counts, minus 1."
     top, c = _top(items, k), catalog.counts
     shown = c[top[top >= 0]]
     return float(shown.mean() / (c @ c / c.sum()) - 1) if len(shown) and c.any() else float('nan')
 
-# %% ../nbs/18_metrics.ipynb #13c0e754
+# %% ../nbs/18_metrics.ipynb #a180001b
 def tail_items(
     catalog:Catalog,    # with training counts
     head:float=.8,      # the share of training targets that the head takes, at least
@@ -170,44 +242,70 @@ def tail_items(
     tail[np.flatnonzero(catalog.counts == least)[:size - np.count_nonzero(~tail)]] = False
     return tail
 
-def tail_slots(items, catalog:Catalog, head:float=.8) -> np.ndarray:
-    "bool [N, K]: which slots hold an item of the tail."
+# %% ../nbs/18_metrics.ipynb #a180001d
+def tail_slots(
+    items,              # int [N, K], -1 where there is none
+    catalog:Catalog,    # with training counts
+    head:float=.8,      # as in `tail_items`
+) -> np.ndarray:        # bool [N, K]
+    "Which slots hold an item of the tail."
     items = _array(items)
     kept = catalog.__dict__.setdefault('_tails', {})                       # a catalogue does not change
     if head not in kept: kept[head] = tail_items(catalog, head)
     return (items >= 0) & kept[head][items]
 
-def long_tail(items, catalog:Catalog, k:int, head:float=.8) -> float:
-    "The share of the first `k` slots that hold an item of the tail; nan where there are no training counts."
+# %% ../nbs/18_metrics.ipynb #13c0e754
+def long_tail(
+    items,              # int [N, K], best first, -1 where there is none
+    catalog:Catalog,    # with training counts
+    k:int,              # how many places count
+    head:float=.8,      # as in `tail_items`
+) -> float:             # 0 to 1; nan where there are no training counts
+    "The share of the first `k` slots that hold an item of the tail."
     return float(tail_slots(_top(items, k), catalog, head).mean()) if catalog.counts.any() else float('nan')
 
-# %% ../nbs/18_metrics.ipynb #fcd9ddc3
+# %% ../nbs/18_metrics.ipynb #a180001f
+def _matched(items, history): # refuse lists and histories of different cases
+    if len(items) == len(history): return
+    raise InputError(f"there are {len(items)} rows of recommendations and {len(history)} histories; they must match")
+
 def novel_slots(
     items,            # int [N, K], -1 where there is none
     history,          # int [N, H], -1 pads
 ) -> np.ndarray:      # bool [N, K]
     "Which slots hold an item that is not in their case's history."
     items, history = _array(items), _ints(history, 'histories')
-    if len(items) != len(history): raise InputError(f"there are {len(items)} rows of recommendations and {len(history)} histories; they must match")
-    new = (columns := np.ascontiguousarray(items.T)) >= 0                # places first, so that a step runs over neighbours in memory
+    _matched(items, history)
+    columns = np.ascontiguousarray(items.T)                # places first, so that a step runs over neighbours in memory
+    new = columns >= 0
     for past in np.ascontiguousarray(history.T): new &= columns != past
     return new.T
 
-def novelty(items, history, k:int) -> float:
+# %% ../nbs/18_metrics.ipynb #fcd9ddc3
+def novelty(
+    items,            # int [N, K], best first, -1 where there is none
+    history,          # int [N, H], -1 pads
+    k:int,            # how many places count
+) -> float:           # 0 to 1
     "The share of the first `k` slots whose item is not in its case's history."
     return float(novel_slots(_top(items, k), history).mean())
 
-# %% ../nbs/18_metrics.ipynb #2887818b
-def _padded(shares, catalog): # float64 [I + 1, G]: -1 is the last row, nothing; kept with the catalogue, which is asked again and again
-    if shares is not catalog.shares: return np.vstack([shares, np.zeros(shares.shape[1])])
-    if '_padded' not in catalog.__dict__: catalog.__dict__['_padded'] = np.vstack([shares, np.zeros(shares.shape[1])])
+# %% ../nbs/18_metrics.ipynb #a1800021
+def _with_none(shares): # float64 [I + 1, G]: -1 takes the last row, nothing
+    return np.vstack([shares, np.zeros(shares.shape[1])])
+
+def _padded(shares, catalog): # the same, kept with the catalogue, which is asked again and again
+    if shares is not catalog.shares: return _with_none(shares)
+    if '_padded' not in catalog.__dict__: catalog.__dict__['_padded'] = _with_none(shares)
     return catalog.__dict__['_padded']
 
-def _kl_to_lists(items, history, catalog, ks, alpha, shares=None) -> dict: # k -> float64 [N] for rising ks, which share the work
+# %% ../nbs/18_metrics.ipynb #a1800023
+def _kl_to_lists(items, history, catalog, ks, alpha, shares=None) -> dict: # k to float64 [N], for rising ks, which share the work
     if not 0 < alpha < 1: raise InputError(f"alpha is {alpha}; choose a share between 0 and 1, such as .01")
     share = _padded(catalog.shares if shares is None else shares, catalog)
     def summed(rows): return np.take(share, rows.T, axis=0).sum(0)       # float64 [N, G]; -1 takes the last row
     p, weight, ones, out = summed(np.asarray(history)), 0., np.ones((share.shape[1], 1)), {}
+    if not p.shape[1]: return {k: np.full(len(p), np.nan) for k in ks}
     with np.errstate(invalid='ignore', divide='ignore'):
         p /= p @ ones
         none, mixed = p == 0, alpha*p
@@ -216,9 +314,10 @@ def _kl_to_lists(items, history, catalog, ks, alpha, shares=None) -> dict: # k -
             weight = weight + summed(items[:, a:b])
             total = weight @ ones
             q = weight*((1-alpha) / np.where(total > 0, total, 1)) + mixed
-            out[b] = np.einsum('ng,ng->n', p, np.log(top/(q + none))) if p.shape[1] else np.full(len(p), np.nan)
+            out[b] = np.einsum('ng,ng->n', p, np.log(top/(q + none)))
     return out
 
+# %% ../nbs/18_metrics.ipynb #a1800024
 def case_calibration(
     items,             # int [N, K], best first, -1 where there is none
     history,           # int [N, H]: what each case's person took, -1 pads
@@ -228,14 +327,21 @@ def case_calibration(
 ) -> np.ndarray:       # float64 [N], nats, 0 to ln(1/alpha); nan where no item of a history has a category
     "KL between the category shares of each history and of its list."
     items = _top(items, k)
-    if len(items) != len(history): raise InputError(f"there are {len(items)} rows of recommendations and {len(history)} histories; they must match")
+    _matched(items, history)
     return _kl_to_lists(items, _ints(history, 'histories'), catalog, (k,), alpha)[k]
 
+# %% ../nbs/18_metrics.ipynb #2887818b
 def _mean(x) -> float: # over what is a number; nan where nothing is
     x = x[~np.isnan(x)]
     return float(x.mean()) if len(x) else float('nan')
 
-def calibration(items, history, catalog:Catalog, k:int, alpha:float=.01) -> float:
+def calibration(
+    items,             # int [N, K], best first, -1 where there is none
+    history,           # int [N, H]: what each case's person took, -1 pads
+    catalog:Catalog,   # G categories
+    k:int,             # how many places count
+    alpha:float=.01,   # as in `case_calibration`
+) -> float:            # nats, 0 to ln(1/alpha), lower is fairer; nan where no history has a category
     "Calibration@k (Steck 2018): the mean over cases of KL(history's categories || list's categories)."
     return _mean(case_calibration(items, history, catalog, k, alpha))
 
@@ -249,31 +355,38 @@ def text_validity(
     known = set(catalog.titles)
     return sum(t in known for t in flat) / len(flat) if flat else float('nan')
 
-# %% ../nbs/18_metrics.ipynb #061cb187
+# %% ../nbs/18_metrics.ipynb #a1800027
 def _distributions(p, q_log) -> tuple: # true probabilities and model log-probabilities, checked, both as float64
     p, q_log = np.asarray(p, np.float64), np.asarray(q_log, np.float64)
     if p.ndim != 2 or p.shape != q_log.shape:
         raise InputError(f"true probabilities have shape {p.shape} and log-probabilities {q_log.shape}; both must be (N, I)")
-    if (p < 0).any() or not np.allclose(p.sum(1), 1, atol=1e-6): raise InputError("true probabilities must be non-negative and sum to 1 in every row")
-    if not (np.exp(q_log).sum(1) < 1 + 1e-3).all(): raise InputError("log-probabilities give a row more than 1 in total; normalise the scores first")
+    if (p < 0).any() or not np.allclose(p.sum(1), 1, atol=1e-6):
+        raise InputError("true probabilities must be non-negative and sum to 1 in every row")
+    if not (np.exp(q_log).sum(1) < 1 + 1e-3).all():
+        raise InputError("log-probabilities give a row more than 1 in total; normalise the scores first")
     return p, q_log
 
+# %% ../nbs/18_metrics.ipynb #a1800028
 def policy_kl(
     p,            # float64 [N, I]: true probabilities
     q_log,        # float [N, I]: the model's log-probabilities
-) -> float:       # nats
+) -> float:       # nats, 0 up, lower is nearer to the truth
     "Mean over cases of KL(p || model)."
     p, q_log = _distributions(p, q_log)
     with np.errstate(divide='ignore', invalid='ignore'):
         return float(np.where(p > 0, p*(np.log(p) - q_log), 0).sum(1).mean())
 
-def policy_tv(p, q_log) -> float:
-    "Mean over cases of the total variation between p and the model, mass outside the catalogue included; 0 to 1."
+# %% ../nbs/18_metrics.ipynb #061cb187
+def policy_tv(
+    p,            # float64 [N, I]: true probabilities
+    q_log,        # float [N, I]: the model's log-probabilities
+) -> float:       # 0 to 1, lower is nearer to the truth
+    "Mean over cases of the total variation between p and the model, mass outside the catalogue included."
     p, q_log = _distributions(p, q_log)
     q = np.exp(q_log)
     return float((np.abs(p - q).sum(1) + np.maximum(0, 1 - q.sum(1))).mean() / 2)
 
-# %% ../nbs/18_metrics.ipynb #4e94fa09
+# %% ../nbs/18_metrics.ipynb #a180002a
 def _ranks(x) -> np.ndarray: # float64 [N, I]: places from 0 within each row, ties at their mean
     order = np.argsort(x, 1)
     s = np.take_along_axis(x, order, 1)
@@ -284,22 +397,29 @@ def _ranks(x) -> np.ndarray: # float64 [N, I]: places from 0 within each row, ti
     np.put_along_axis(out, order, mean[group].reshape(x.shape), 1)
     return out
 
+# %% ../nbs/18_metrics.ipynb #a180002c
 def case_rank_correlation(
     p,                # float [N, I]: true probabilities
     scores,           # float [N, I]: any scores, higher is better
 ) -> np.ndarray:      # float64 [N], -1 to 1; nan where a row has no order
     "Spearman's rank correlation of true probabilities and scores in each case."
     p, scores = np.asarray(p, np.float64), np.asarray(scores, np.float64)
-    if p.ndim != 2 or p.shape != scores.shape: raise InputError(f"true probabilities have shape {p.shape} and scores {scores.shape}; both must be (N, I)")
-    if np.isnan(p).any() or np.isnan(scores).any(): raise InputError("NaN has no rank; give -inf to what the model cannot say")
+    if p.ndim != 2 or p.shape != scores.shape:
+        raise InputError(f"true probabilities have shape {p.shape} and scores {scores.shape}; both must be (N, I)")
+    if np.isnan(p).any() or np.isnan(scores).any():
+        raise InputError("NaN has no rank; give -inf to what the model cannot say")
     a, b = (r - r.mean(1, keepdims=True) for r in map(_ranks, (p, scores)))
     with np.errstate(invalid='ignore'): return (a*b).sum(1) / np.sqrt((a*a).sum(1) * (b*b).sum(1))
 
-def rank_correlation(p, scores) -> float:
+# %% ../nbs/18_metrics.ipynb #4e94fa09
+def rank_correlation(
+    p,                # float [N, I]: true probabilities
+    scores,           # float [N, I]: any scores, higher is better
+) -> float:           # -1 to 1, higher is nearer to the truth
     "Mean over cases of Spearman's rank correlation between true probabilities and scores."
     return _mean(case_rank_correlation(p, scores))
 
-# %% ../nbs/18_metrics.ipynb #a8ad9ca8
+# %% ../nbs/18_metrics.ipynb #a180002e
 @dataclass
 class Counts:
     "How often each item was shown and taken: all that a set statistic looks at."
@@ -322,6 +442,7 @@ class Counts:
         shown, took = self.shown @ shares, self.took @ shares
         with np.errstate(invalid='ignore'): return shown/shown.sum(-1, keepdims=True) - took/took.sum(-1, keepdims=True)
 
+# %% ../nbs/18_metrics.ipynb #a180002f
 def occurrences(
     items,            # int, any shape; -1 is left out
     n_items:int,      # I
@@ -329,6 +450,7 @@ def occurrences(
     "How often each item occurs."
     return np.bincount((_ints(items, 'items') + 1).ravel('K'), minlength=n_items + 1)[1:]
 
+# %% ../nbs/18_metrics.ipynb #a8ad9ca8
 def count(
     items,            # int [N, k]: recommendations, all columns count
     history,          # int [N', H]: what people took
@@ -338,7 +460,7 @@ def count(
     items = _array(items)
     return Counts(occurrences(items, len(catalog)), occurrences(history, len(catalog)), items.size, catalog)
 
-# %% ../nbs/18_metrics.ipynb #dd9dddc6
+# %% ../nbs/18_metrics.ipynb #a1800032
 def _entropy(c):
     n, total = c.shown, c.shown.sum(-1)
     with np.errstate(invalid='ignore', divide='ignore'): return np.log(total) - (n*np.log(np.maximum(n, 1))).sum(-1)/total
@@ -347,37 +469,81 @@ def _gini(c):
     items, total = c.shown.shape[-1], c.shown.sum(-1)
     with np.errstate(invalid='ignore'): return (c.ordered @ (2*np.arange(1, items+1) - items - 1)) / (items*total)
 
+# %% ../nbs/18_metrics.ipynb #a1800033
 def _lift(c, usual): # mean training count of what was shown against `usual`, minus 1
     with np.errstate(invalid='ignore', divide='ignore'):
         return np.where(usual > 0, (c.shown @ c.catalog.counts) / c.shown.sum(-1) / usual, np.nan) - 1
 
-def _mean_count(n, counts): # of what stands in histories
+def _mean_count(n, counts): # of what occurs n times
     with np.errstate(invalid='ignore'): return (n @ counts) / n.sum(-1)
 
-SET_METRICS = dict(DivRatio=lambda c: (c.shown > 0).sum(-1) / c.slots, ORRatio=lambda c: c.ordered[..., -3:].sum(-1) / c.slots,
-    MGU=lambda c: np.abs(c.gap).mean(-1), DGU=lambda c: c.gap.max(-1) - c.gap.min(-1),
-    Entropy=_entropy, Gini=_gini, Coverage=lambda c: (c.shown > 0).mean(-1),
-    PopLift=lambda c: _lift(c, _mean_count(c.took, c.catalog.counts)), TrainLift=lambda c: _lift(c, _mean_count(c.catalog.counts, c.catalog.counts)))
+def _pop_lift(c): return _lift(c, _mean_count(c.took, c.catalog.counts))
+def _train_lift(c): return _lift(c, _mean_count(c.catalog.counts, c.catalog.counts))
 
-# %% ../nbs/18_metrics.ipynb #a6a3519b
-def _checked(items, cases, catalog, ks, train, denominator, history_from) -> np.ndarray: # the recommendations, if all arguments can be used
-    items = _array(items)
-    if len(items) != len(cases): raise InputError(f"there are {len(items)} rows of recommendations for {len(cases)} cases; they must match")
-    if items.size and not -1 <= items.min() <= items.max() < len(catalog):
-        raise InputError(f"recommendations hold items from {items.min()} to {items.max()}; the catalogue has items 0 to {len(catalog)-1} (-1 for none)")
-    if (worst := max(c.history.max(initial=-1) for c in (cases, train) if c is not None)) >= len(catalog):
-        raise InputError(f"a history holds item {worst}; the catalogue has items 0 to {len(catalog)-1}; are these cases of another catalogue?")
+# %% ../nbs/18_metrics.ipynb #dd9dddc6
+SET_METRICS = dict( # name -> a function of `Counts`
+    DivRatio=lambda c: (c.shown > 0).sum(-1) / c.slots,
+    ORRatio=lambda c: c.ordered[..., -3:].sum(-1) / c.slots,
+    MGU=lambda c: np.abs(c.gap).mean(-1),
+    DGU=lambda c: c.gap.max(-1) - c.gap.min(-1),
+    Entropy=_entropy, Gini=_gini,
+    Coverage=lambda c: (c.shown > 0).mean(-1),
+    PopLift=_pop_lift, TrainLift=_train_lift)
+
+# %% ../nbs/18_metrics.ipynb #a1800036
+def _of_catalog(items, cases, catalog, train): # refuse items that the catalogue does not have
+    n = len(catalog)
+    has = f'the catalogue has items 0 to {n-1}'
+    if items.size and not -1 <= items.min() <= items.max() < n:
+        raise InputError(f"recommendations hold items from {items.min()} to {items.max()}; {has} (-1 for none)")
+    worst = max(c.history.max(initial=-1) for c in (cases, train) if c is not None)
+    if worst >= n: raise InputError(f"a history holds item {worst}; {has}; are these cases of another catalogue?")
     _ints(cases.history, 'histories')
-    if len(_ints(cases.target, 'targets')) and (worst := cases.target.max()) >= len(catalog):
-        raise InputError(f"a target is item {worst}; the catalogue has items 0 to {len(catalog)-1}, so it could never be hit; are these cases of another catalogue?")
-    for name, value, known in [('denominator', denominator, ('cases', 'official')), ('history_from', history_from, ('cases', 'train'))]:
-        if value not in known: raise InputError(f"{name} is {value!r}; choose {known[0]!r} or {known[1]!r}{nearest(value, known)}")
-    if history_from == 'train' and train is None: raise InputError("history_from is 'train', but no training cases were given; pass train=split.train")
+    target = _ints(cases.target, 'targets')
+    if len(target) and target.max() >= n:
+        raise InputError(f"a target is item {target.max()}; {has}, so it could never be hit; "
+                         "are these cases of another catalogue?")
+
+# %% ../nbs/18_metrics.ipynb #a1800037
+def _one_of(name, value, known): # refuse another word
+    if value not in known: raise InputError(f"{name} is {value!r}; choose {known[0]!r} or {known[1]!r}{nearest(value, known)}")
+
+def _checked(items, cases, catalog, ks, train, denominator, history_from) -> np.ndarray: # the recommendations, if all can be used
+    items = _array(items)
+    if len(items) != len(cases):
+        raise InputError(f"there are {len(items)} rows of recommendations for {len(cases)} cases; they must match")
+    _of_catalog(items, cases, catalog, train)
+    _one_of('denominator', denominator, ('cases', 'official'))
+    _one_of('history_from', history_from, ('cases', 'train'))
+    if history_from == 'train' and train is None:
+        raise InputError("history_from is 'train', but no training cases were given; pass train=split.train")
     if not ks: raise InputError("ks is empty; give at least one list length, such as ks=(1, 5)")
     for k in ks: _top(items[:1], k)
-    if denominator == 'official' and not (cases.target >= 0).any(): raise InputError("no case has a known target, so denominator='official' leaves none; use 'cases'")
+    if denominator == 'official' and not (cases.target >= 0).any():
+        raise InputError("no case has a known target, so denominator='official' leaves none; use 'cases'")
     return items
 
+# %% ../nbs/18_metrics.ipynb #a1800039
+def _set_columns(shown, took, catalog, ks): # (name to one number a k, places of each k), from counts alone
+    ends = zip([0, *ks], ks)
+    so_far = np.cumsum([occurrences(shown[:, a:b], len(catalog)) for a, b in ends], 0)
+    counts = Counts(so_far, took, len(shown)*np.array(ks), catalog, catalog.shares)
+    return {name: f(counts) for name, f in SET_METRICS.items()}, counts.slots
+
+def _accuracy_columns(items, target, ks): # name to one number a k
+    place = _places(items, target)
+    gain = 1/np.log2(place + 2)
+    return dict(HR=[(place < k).mean() for k in ks], NDCG=[((place < k)*gain).mean() for k in ks])
+
+# %% ../nbs/18_metrics.ipynb #a180003b
+def _case_columns(shown, past, catalog, ks, places): # name to one number a k, from each case's own list and history
+    apart = _kl_to_lists(shown, past, catalog, ks, .01, catalog.shares)
+    slots = dict(Valid=shown >= 0, Novelty=novel_slots(shown, past))
+    if catalog.counts.any(): slots['LongTail'] = tail_slots(shown, catalog)
+    out = dict(Calibration=[_mean(apart[k]) for k in ks], LongTail=np.full(len(ks), np.nan))
+    return out | {name: np.cumsum(s.sum(0))[np.array(ks) - 1]/places for name, s in slots.items()}
+
+# %% ../nbs/18_metrics.ipynb #a6a3519b
 def evaluate(
     recs:Recs,                # what was recommended: Recs, or int [N, K]
     cases:Cases,              # the questions, with their targets
@@ -391,19 +557,12 @@ def evaluate(
     ks = sorted({int(ks)} if np.ndim(ks) == 0 else set(ks))
     items = _checked(getattr(recs, 'items', recs), cases, catalog, ks, train, denominator, history_from)
     known = slice(None) if denominator == 'cases' else cases.target >= 0
-    shown, past, shares, I = np.asfortranarray(items[known]), cases.history[known], catalog.shares, len(catalog)
-    at, ends = np.array(ks), list(zip([0, *ks], ks))
-    took = occurrences((train if history_from == 'train' else cases).history, I)
-    counts = Counts(np.cumsum([occurrences(shown[:, a:b], I) for a, b in ends], 0), took, len(shown)*at, catalog, shares)
-    out = {name: f(counts) for name, f in SET_METRICS.items()}
-    place = _places(items, cases.target)
-    gain, apart = 1/np.log2(place + 2), _kl_to_lists(shown, past, catalog, ks, .01, shares)
-    out |= dict(HR=[(place < k).mean() for k in ks], NDCG=[((place < k)*gain).mean() for k in ks], Calibration=[_mean(apart[k]) for k in ks])
-    slots = dict(Valid=shown >= 0, Novelty=novel_slots(shown, past)) | (dict(LongTail=tail_slots(shown, catalog)) if catalog.counts.any() else {})
-    out |= dict(LongTail=np.full(len(ks), np.nan)) | {name: np.cumsum(s.sum(0))[at - 1]/counts.slots for name, s in slots.items()}
-    text = getattr(recs, 'text', None)
-    out = {f'{name}@{k}': float(v) for name in COLUMNS if name in out for k, v in zip(ks, out[name])}
-    proven = getattr(recs, 'proven', None)
+    shown, past = np.asfortranarray(items[known]), cases.history[known]
+    took = occurrences((train if history_from == 'train' else cases).history, len(catalog))
+    columns, places = _set_columns(shown, took, catalog, ks)
+    columns |= _accuracy_columns(items, cases.target, ks) | _case_columns(shown, past, catalog, ks, places)
+    out = {f'{name}@{k}': float(v) for name in COLUMNS if name in columns for k, v in zip(ks, columns[name])}
+    text, proven = getattr(recs, 'text', None), getattr(recs, 'proven', None)
     if proven is not None: out |= {f'Proven@{k}': float(np.asarray(proven)[:, :k].all(1).mean()) for k in ks}
     return out if text is None else out | dict(TextValid=text_validity(text, catalog))
 
