@@ -17,7 +17,8 @@ from .errors import InputError
 from .models import merged_lora
 from .prompts import Template, encode_prompts, encode_titles
 from .tree import attention_mask, kept_logits, tree_refusal, unwrap
-from .trie import Trie, build_trie, child_table, left_below, load_trie, on_device, save_trie, trie_blocks, trie_key
+from .trie import Trie, build_trie, child_table, left_below, load_trie, on_device, save_trie
+from .trie import trie_blocks, trie_key
 
 
 # %% ../nbs/16_decode.ipynb #34bf6ef6
@@ -28,16 +29,28 @@ def _in_common(prompts): # tokens that all prompts begin with and that are worth
     return n if n >= 16 and n*(len(prompts) - 1) >= 256 else 0
 
 # %% ../nbs/16_decode.ipynb #a1b968b0
+def _why_no_numbers(lm): # what makes a model's logits NaN or infinite
+    base = unwrap(lm)
+    spoilt = [n for n, p in base.named_parameters() if p.is_floating_point() and not p.isfinite().all()]
+    if spoilt:
+        return (f"its weight {spoilt[0]} is; it was damaged, or training went astray "
+                "(lower lr, and start again from weights that are whole)")
+    return (f"its weights in {str(base.dtype).removeprefix('torch.')} are finite, so numbers overflow on the way; "
+            "load it with dtype='float32' or 'bfloat16'")
+
 def check_logits(
     lm,      # the model they come from, for the message
     logits,  # [..., V]
 ):           # the logits, if all can be used
     "Refuse logits that are no numbers, and say where they come from."
     if logits.amax(-1).isfinite().all(): return logits
-    spoilt = next((n for n, p in unwrap(lm).named_parameters() if p.is_floating_point() and not p.isfinite().all()), None)
-    raise InputError("the model's logits are NaN or infinite: " + (
-        f"its weight {spoilt} is; it was damaged, or training went astray (lower lr, and start again from weights that are whole)" if spoilt else
-        f"its weights in {str(unwrap(lm).dtype).removeprefix('torch.')} are finite, so numbers overflow on the way; load it with dtype='float32' or 'bfloat16'"))
+    raise InputError(f"the model's logits are NaN or infinite: {_why_no_numbers(lm)}")
+
+def _fine(lm, logits): return check_logits(lm, logits if logits.dtype == torch.float64 else logits.float()) # 32 bits or more
+
+def _check_prompts(prompts): # no prompt is empty
+    if not min(map(len, prompts)):
+        raise InputError("a prompt has no tokens; a tokenizer without a beginning token needs a template that writes one")
 
 # %% ../nbs/16_decode.ipynb #a1b968b1
 class Prefix:
@@ -48,16 +61,18 @@ class Prefix:
         pad_id:int=0,    # fills shorter prompts up on the right; nothing looks at it
         share:bool=True, # read what all prompts begin with once
     ):
-        if reason := tree_refusal(lm): raise InputError(f"this model cannot be decoded with tree beams: {reason}")
+        reason = tree_refusal(lm)
+        if reason: raise InputError(f"this model cannot be decoded with tree beams: {reason}")
+        _check_prompts(prompts)
         self.lm, dev = lm, unwrap(lm).device
         self.length = torch.tensor([len(p) for p in prompts], device=dev)
-        if not self.length.min(): raise InputError("a prompt has no tokens; a tokenizer without a beginning token needs a template that writes one")
         width, self.shared = int(self.length.max()), _in_common(prompts) if share else 0
         ids = torch.tensor([list(p) + [pad_id]*(width - len(p)) for p in prompts], device=dev)
         col = torch.arange(width, device=dev)
         self.valid, self.cache, self.written = col < self.length[:, None], DynamicCache(), 0
         allow = (col <= col[:, None]) & self.valid[:, None] | torch.eye(width, dtype=torch.bool, device=dev)
-        if n := self.shared:
+        n = self.shared
+        if n:
             self.pos = col[None, :n]
             self._run(ids[:1, :n], self.pos, allow[:1, :n, :n], logits_to_keep=1)
             self.cache.batch_repeat_interleave(len(ids))
@@ -65,9 +80,9 @@ class Prefix:
         self.logits = self._run(ids[:, n:], self.pos[:, n:], allow[:, n:], keep=col[n:] == self.length[:, None] - 1)
 
     def _run(self, ids, pos, allow, keep=None, **kw): # keep: one column of each row
-        kw |= dict(input_ids=ids, position_ids=pos, attention_mask=attention_mask(self.lm, allow, pos, self.pos), past_key_values=self.cache, use_cache=True)
-        out = self.lm(**kw).logits if keep is None else kept_logits(self.lm, keep, **kw)
-        return check_logits(self.lm, out if out.dtype == torch.float64 else out.float())
+        mask = attention_mask(self.lm, allow, pos, self.pos)
+        kw |= dict(input_ids=ids, position_ids=pos, attention_mask=mask, past_key_values=self.cache, use_cache=True)
+        return _fine(self.lm, self.lm(**kw).logits if keep is None else kept_logits(self.lm, keep, **kw))
 
     def write(self,
         tokens, # int64 [B, q]: what is appended
@@ -91,26 +106,43 @@ class Prefix:
         self.cache.batch_select_indices(rows)
         self.length, self.valid, self.pos = self.length[rows], self.valid[rows], self.pos[rows]
 
-# %% ../nbs/16_decode.ipynb #8f476782
+# %% ../nbs/16_decode.ipynb #a1600002
+def _paths_of(seen, old): # of one prompt's columns bool [q, written]: (paths as columns, their tips, places of new columns on them)
+    new = seen[:, old:]
+    tips = np.flatnonzero(new.sum(0) == 1)                               # seen by nobody but themselves
+    via = new[tips].argmax(0)                                            # a tip that sees each column
+    for k, tip in enumerate(tips):
+        path = np.flatnonzero(seen[tip])
+        late = path[path >= old] - old
+        yield path, [(j, int(late.searchsorted(j))) for j in np.flatnonzero(via == k)]
+
+# %% ../nbs/16_decode.ipynb #a1600004
 class Rows:
     "The same as `Prefix` for any causal model: each path is a row, computed as a whole."
     def __init__(self, lm, prompts, pad_id:int=0, batch_tokens:int=16_384):
-        if not min(map(len, prompts)): raise InputError("a prompt has no tokens; a tokenizer without a beginning token needs a template that writes one")
-        self.lm, self.prompts, self.pad_id, self.batch_tokens, self.device = lm, [list(p) for p in prompts], pad_id, batch_tokens, next(unwrap(lm).parameters()).device
+        _check_prompts(prompts)
+        self.lm, self.prompts, self.pad_id, self.batch_tokens = lm, [list(p) for p in prompts], pad_id, batch_tokens
+        self.device = next(unwrap(lm).parameters()).device
         self.slim = 'logits_to_keep' in inspect.signature(type(unwrap(lm)).forward).parameters
         self.erase()
         self.logits = torch.cat(self._read(self.prompts, [1]*len(prompts)))
 
+    def _ask(self, rows, keep): # logits [rows, keep, V] of the last columns of rows, padded on the right
+        width = max(map(len, rows))
+        def fill(x, pad): return torch.tensor([list(r) + [pad]*(width - len(r)) for r in x], device=self.device)
+        inputs = dict(input_ids=fill(rows, self.pad_id), attention_mask=fill([[1]*len(r) for r in rows], 0), use_cache=False)
+        if self.slim: inputs['logits_to_keep'] = keep
+        return _fine(self.lm, self.lm(**inputs).logits[:, -keep:])
+
     def _read(self, rows, last): # logits of the last few positions of each row: a list of [last, V]
         out, step = [], max(1, self.batch_tokens // max(map(len, rows)))
         for a in range(0, len(rows), step):
-            some, width = rows[a:a+step], max(map(len, rows[a:a+step]))
-            keep = width - min(len(r) - n for r, n in zip(some, last[a:a+step]))                     # columns from here to the end hold all that is asked for
-            fill = lambda x, pad: torch.tensor([list(r) + [pad]*(width - len(r)) for r in x], device=self.device)
-            inputs = dict(input_ids=fill(some, self.pad_id), attention_mask=fill([[1]*len(r) for r in some], 0), use_cache=False)
-            got = self.lm(**inputs, **(dict(logits_to_keep=keep) if self.slim else {})).logits[:, -keep:]
-            got = check_logits(self.lm, got if got.dtype == torch.float64 else got.float())
-            out += [g[len(r) - n - width + keep:len(r) - width + keep] for g, r, n in zip(got, some, last[a:a+step])]
+            some, ends = rows[a:a+step], last[a:a+step]
+            width = max(map(len, some))
+            keep = width - min(len(r) - n for r, n in zip(some, ends))       # these columns hold all that is asked for
+            for g, r, n in zip(self._ask(some, keep), some, ends):
+                end = len(r) - width + keep
+                out.append(g[end-n:end])
         return out
 
     def write(self, tokens, depth, seen): # as in Prefix; the columns that one sees stand in the order in which they were written
@@ -118,26 +150,30 @@ class Rows:
         old, rows, last, take = self.written, [], [], []
         self.written += tokens.shape[1]
         for b, (p, ids, s) in enumerate(zip(self.prompts, self.tokens.tolist(), seen.cpu().numpy())):
-            new = s[:, old:]
-            tips = np.flatnonzero(new.sum(0) == 1)                               # seen by nobody but themselves
-            via = new[tips].argmax(0)                                            # a tip that sees each column
-            for k, tip in enumerate(tips):
-                path = np.flatnonzero(s[tip])
-                rows.append(p + [ids[c] for c in path]); last.append(int((path >= old).sum()))
-                take += [(b, j, len(rows) - 1, int((path[path >= old] - old).searchsorted(j))) for j in np.flatnonzero(via == k)]
+            for path, places in _paths_of(s, old):
+                take += [(b, j, len(rows), at) for j, at in places]
+                rows.append(p + [ids[c] for c in path])
+                last.append(int((path >= old).sum()))
         got = self._read(rows, last)
         out = got[0].new_empty(*tokens.shape, got[0].shape[-1])
         for b, j, r, at in take: out[b, j] = got[r][at]
         return out
 
-    def erase(self): self.tokens, self.written = torch.zeros(len(self.prompts), 0, dtype=torch.long, device=self.device), 0
+    def erase(self):
+        self.tokens, self.written = torch.zeros(len(self.prompts), 0, dtype=torch.long, device=self.device), 0
+
     def keep(self, rows): self.prompts, self.tokens = [self.prompts[i] for i in rows.tolist()], self.tokens[rows]
 
-def read_prompts(lm, prompts, pad_id:int=0):
+# %% ../nbs/16_decode.ipynb #8f476782
+def read_prompts(
+    lm,            # a causal language model in eval mode
+    prompts,       # B lists of token ids, none empty
+    pad_id:int=0,  # fills rows up
+):                 # Prefix or Rows
     "`Prefix` where the model takes a tree, else `Rows`."
     return Rows(lm, prompts, pad_id) if tree_refusal(lm) else Prefix(lm, prompts, pad_id)
 
-# %% ../nbs/16_decode.ipynb #c38fc6d6
+# %% ../nbs/16_decode.ipynb #a1600006
 def child_logps(
     trie:Trie, logits,      # [..., V]: what the model says after each node
     child, real,            # from `child_table`
@@ -145,29 +181,47 @@ def child_logps(
 ):                          # [..., C]; -inf where there is no child
     "Log-probability of each child."
     picked = logits.gather(-1, on_device(trie, logits.device).token[child]).masked_fill(~real, -torch.inf)
-    return (picked - (picked if renormalize else logits).logsumexp(-1, keepdim=True)).masked_fill(~real, -torch.inf)   # a leaf: -inf, not nan
+    total = (picked if renormalize else logits).logsumexp(-1, keepdim=True)
+    return (picked - total).masked_fill(~real, -torch.inf)                    # a leaf: -inf, not nan
 
-def _gains(trie, bonus, like): # (the bonus as a tensor, the most that a path may still gain below each node or None where it gains nothing)
-    gain, t_ = torch.as_tensor(bonus, device=like.device, dtype=like.dtype), on_device(trie, like.device)
-    if gain.shape != (len(like), len(trie)): raise InputError(f"bonus has shape {tuple(gain.shape)}, expected ({len(like)}, {len(trie)}): one row a prompt, one column a node of the trie")
-    if (gain.isnan() | gain.isposinf()).any(): raise InputError("bonus holds nan or +inf; give -inf at nodes that must not be reached")
-    alone = (t_.count[t_.parent.clamp(min=0)] == 1) & (t_.level > 1)
-    if (gain.isfinite() & (gain != 0))[:, alone].any(): raise InputError("bonus is not 0 at an only child, where nothing is decided; add it where the path parts")
+# %% ../nbs/16_decode.ipynb #a1600007
+def _check_gains(gain, trie, tables, n): # refuse a bonus that the search could not honour
+    if gain.shape != (n, len(trie)):
+        raise InputError(f"bonus has shape {tuple(gain.shape)}, expected ({n}, {len(trie)}): "
+                         "one row a prompt, one column a node of the trie")
+    if (gain.isnan() | gain.isposinf()).any():
+        raise InputError("bonus holds nan or +inf; give -inf at nodes that must not be reached")
+    alone = (tables.count[tables.parent.clamp(min=0)] == 1) & (tables.level > 1)
+    if (gain.isfinite() & (gain != 0))[:, alone].any():
+        raise InputError("bonus is not 0 at an only child, where nothing is decided; add it where the path parts")
+
+# (the bonus as a tensor, the most that a path may still gain below each node or None where it gains nothing)
+def _gains(trie, bonus, like):
+    gain, tables = torch.as_tensor(bonus, device=like.device, dtype=like.dtype), on_device(trie, like.device)
+    _check_gains(gain, trie, tables, len(like))
     if not (gain > 0).any(): return gain, None
     hope = torch.zeros_like(gain)
-    for s in trie.levels[::-1]: hope.scatter_reduce_(1, t_.parent[s].expand(len(gain), -1), gain[:, s] + hope[:, s], 'amax')
+    for s in trie.levels[::-1]:
+        up = tables.parent[s].expand(len(gain), -1)
+        hope.scatter_reduce_(1, up, gain[:, s] + hope[:, s], 'amax')
     return gain, hope
 
-def _tail_logps(pre, trie, node, seen, depth): # [b, q]: log-probability of the only way from each node to the end of its title
-    t_, (b, q) = on_device(trie, node.device), node.shape
+# %% ../nbs/16_decode.ipynb #c38fc6d6
+def _only_ways(tables, node): # [b, q, n + 1]: the nodes on the only way from each node to a title's end, the last one repeated
     way = [node]
-    while (t_.count[way[-1]] == 1).any(): way.append(torch.where(t_.count[way[-1]] == 1, t_.first[way[-1]], way[-1]))
-    way, n = torch.stack(way, -1), len(way) - 1
+    while (tables.count[way[-1]] == 1).any():
+        way.append(torch.where(tables.count[way[-1]] == 1, tables.first[way[-1]], way[-1]))
+    return torch.stack(way, -1)
+
+def _tail_logps(pre, trie, node, seen, depth): # [b, q]: log-probability of the only way from each node to the end of its title
+    tables, (b, q) = on_device(trie, node.device), node.shape
+    way = _only_ways(tables, node)
+    n = way.shape[-1] - 1
     at = torch.arange(q*n, device=node.device)
     own = (at//n == (at//n)[:, None]) & (at <= at[:, None])                   # a token sees its own chain so far,
     sees = torch.cat([seen.repeat_interleave(n, 1), own.expand(b, -1, -1)], -1) # and what its beam saw
-    logits = pre.write(t_.token[way[..., :-1]].flatten(1), depth + (at % n).expand(b, -1), sees)
-    lp = logits.gather(-1, t_.token[way[..., 1:]].view(b, -1, 1))[..., 0] - logits.logsumexp(-1)
+    logits = pre.write(tables.token[way[..., :-1]].flatten(1), depth + (at % n).expand(b, -1), sees)
+    lp = logits.gather(-1, tables.token[way[..., 1:]].view(b, -1, 1))[..., 0] - logits.logsumexp(-1)
     return lp.view(b, q, n).masked_fill(way[..., 1:] == way[..., :-1], 0).sum(-1)
 
 # %% ../nbs/16_decode.ipynb #16b00003
@@ -222,7 +276,8 @@ class _Beams(_Best):
         best, new, parent = self.ways(logits)
         ends = (self.tables.item[new] >= 0) & best.isfinite()
         among_first = torch.arange(best.shape[1], device=best.device) < self.beams
-        self.enter(self.rows, torch.where(ends & among_first, best / t**self.penalty, -torch.inf), self.tables.item[new])
+        ended = torch.where(ends & among_first, best / t**self.penalty, -torch.inf)
+        self.enter(self.rows, ended, self.tables.item[new])
         run, pick = best.masked_fill(ends, -torch.inf).topk(min(self.beams + self.bound, best.shape[1]))
         if self.bound: self.drop(self.rows, run[:, self.beams:], torch.where(ends & ~among_first, best, -torch.inf))
         self.run, pick = run[:, :self.beams], pick[:, :self.beams]
@@ -249,7 +304,8 @@ class _Beams(_Best):
     def decided(self) -> bool: return bool(((self.forced() >= 0) | self.run.isinf()).all())
 
     def finish(self, t): # write the ends, which are forced, in one call
-        run = self.run if self.renormalize else self.run + _tail_logps(self.pre, self.trie, self.node, self.seen, t - 1)
+        run = self.run
+        if not self.renormalize: run = run + _tail_logps(self.pre, self.trie, self.node, self.seen, t - 1)
         self.enter(self.rows, run, self.forced())
 
     def write(self, t): # logits after the last token of each open beam
@@ -274,9 +330,10 @@ def tree_beams(
     pad_id:int=0,
     exclude=None,              # bool [B, I]: items that are no answer
     tails:bool=False,          # write ends that are forced in one call instead of one a token; the same up to rounding
-    bonus=None,                # [B, len(trie)]: what a path's score gains at each node; 0 at an only child. One that comes late can be missed: see below
+    # [B, len(trie)]: what a path's score gains at each node; 0 at an only child; one that comes late can be missed, see below
+    bonus=None,
     bound:bool=False,          # also return what no title that was not answered can exceed
-) -> tuple:                    # (items int64 [B, k], scores [B, k]), best first; -1 and -inf where there is none; with `bound` also [B]
+) -> tuple:                    # (items int64 [B, k], scores [B, k]), best first, -1 and -inf for none; with `bound` also [B]
     "Constrained beam search with every prompt computed once."
     pre = read_prompts(lm, prompts, pad_id)
     search = _Beams(pre, trie, max(k, beams or k), exclude, bonus, length_penalty, renormalize, bound)
@@ -287,6 +344,31 @@ def tree_beams(
         if (renormalize or tails) and not length_penalty and search.decided(): search.finish(t); break
         logits = search.write(t)
     return search.result(k, search.limit())
+
+# %% ../nbs/16_decode.ipynb #a1600009
+class _Steps:
+    "Log-probability of each node after its parent, filled in as logits come."
+    def __init__(self, trie, like, renormalize):
+        self.trie, self.tables, self.renormalize = trie, on_device(trie, like.device), renormalize
+        self.step = torch.zeros((len(like), len(trie)), device=like.device, dtype=like.dtype)
+
+    def expand(self, nodes, logits, norm, at): # the children of nodes, whose logits stand in columns `at`
+        child, real = child_table(self.trie, nodes)
+        picked = logits[:, at[:, None], self.tables.token[child]].masked_fill(~real, -torch.inf)     # C numbers a node, not V
+        total = picked.logsumexp(-1, keepdim=True) if self.renormalize else norm[:, at, None]
+        self.step[:, child[real]] = (picked - total)[:, real]
+
+    def spread(self, nodes, logits): # the children of all nodes: small families together, large ones by themselves
+        norm, few = None if self.renormalize else logits.logsumexp(-1), self.tables.count[nodes] <= 32
+        if few.any(): self.expand(nodes[few], logits, norm, few.nonzero()[:, 0])
+        for i in (~few).nonzero()[:, 0]: self.expand(nodes[i:i+1], logits, norm, i[None])
+
+    def scores(self): # [B, I]: steps added up along each title; -inf for hidden items
+        for s in self.trie.levels[1:]: self.step[:, s] += self.step[:, self.tables.parent[s]]
+        leaf = self.tables.leaf
+        owner = torch.where(leaf >= 0, self.tables.item[leaf], -1)
+        hidden = owner != torch.arange(len(owner), device=owner.device)
+        return self.step[:, leaf].masked_fill(hidden, -torch.inf)
 
 # %% ../nbs/16_decode.ipynb #d45bf8a3
 @torch.inference_mode()
@@ -300,24 +382,14 @@ def tree_scores(
     "Log-probability of every item of the catalogue after each prompt."
     pre = read_prompts(lm, prompts, pad_id)
     dev, b = pre.logits.device, len(prompts)
-    t = on_device(trie, dev)
-    step = torch.zeros((b, len(trie)), device=dev, dtype=pre.logits.dtype)  # log-probability of each node after its parent
-    def expand(nodes, logits, norm, at): # the children of nodes, whose logits stand in columns `at`
-        child, real = child_table(trie, nodes)
-        picked = logits[:, at[:, None], t.token[child]].masked_fill(~real, -torch.inf)               # C numbers a node, not V
-        step[:, child[real]] = (picked - (picked.logsumexp(-1, keepdim=True) if renormalize else norm[:, at, None]))[:, real]
-    def spread(nodes, logits):
-        norm, few = None if renormalize else logits.logsumexp(-1), t.count[nodes] <= 32            # small families together, large ones by themselves
-        if few.any(): expand(nodes[few], logits, norm, few.nonzero()[:, 0])
-        for i in (~few).nonzero()[:, 0]: expand(nodes[i:i+1], logits, norm, i[None])
-    spread(torch.zeros(1, dtype=torch.long, device=dev), pre.logits[:, None])
+    steps = _Steps(trie, pre.logits, renormalize)
+    steps.spread(torch.zeros(1, dtype=torch.long, device=dev), pre.logits[:, None])
     for ids, sees in blocks:
-        nodes = torch.as_tensor(ids, device=dev)
-        spread(nodes, pre.write(t.token[nodes].expand(b, -1), (t.level[nodes] - 1).expand(b, -1), torch.as_tensor(sees, device=dev).expand(b, -1, -1)))
+        nodes, sees = torch.as_tensor(ids, device=dev), torch.as_tensor(sees, device=dev)
+        tokens, depth = steps.tables.token[nodes], steps.tables.level[nodes] - 1
+        steps.spread(nodes, pre.write(tokens.expand(b, -1), depth.expand(b, -1), sees.expand(b, -1, -1)))
         pre.erase()
-    for s in trie.levels[1:]: step[:, s] += step[:, t.parent[s]]
-    owner = torch.where(t.leaf >= 0, t.item[t.leaf], -1)
-    return step[:, t.leaf].masked_fill(owner != torch.arange(len(owner), device=dev), -torch.inf)
+    return steps.scores()
 
 # %% ../nbs/16_decode.ipynb #8b2b3a44
 @torch.inference_mode()
@@ -349,13 +421,59 @@ def tree_sample(
         logits = pre.write(t_.token[node], torch.full_like(node, t), seen)
     return item[node], logp
 
-# %% ../nbs/16_decode.ipynb #cf177661
+# %% ../nbs/16_decode.ipynb #a160000b
 def _given_max(top, raw): # perturbed scores [..., C] given that the largest of them is `top` [..., 1]; -inf stays
     gap = raw - raw.amax(-1, keepdim=True)
     log1mexp = torch.where(gap > -.6931472, (-torch.expm1(gap)).log(), torch.log1p(-gap.exp()))
     v = top - raw + log1mexp
     return torch.where(raw.isfinite() & top.isfinite(), top - v.relu() - torch.log1p((-v.abs()).exp()), -torch.inf)
 
+# %% ../nbs/16_decode.ipynb #a160000c
+class _Draws:
+    "Draws without replacement of B prompts: open paths, the likeliest by perturbed score, until all have ended."
+    def __init__(self, pre, trie, noise, width, temperature):
+        b, dev = len(pre.logits), pre.logits.device
+        self.pre, self.trie, self.tables = pre, trie, on_device(trie, dev)
+        self.noise, self.width, self.temperature = noise, width, temperature
+        self.node = torch.zeros(b, 1, dtype=torch.long, device=dev)
+        self.seen = torch.zeros(b, 1, 0, dtype=torch.bool, device=dev)
+        self.top, self.logp = torch.zeros(2, b, 1, device=dev, dtype=torch.float64)
+
+    def step(self, logits): # one token more for each open path; a title that has ended stays
+        child, real = child_table(self.trie, self.node)
+        ended = self.tables.item[self.node] >= 0
+        lp = self.logp[..., None] + child_logps(self.trie, logits.double()/self.temperature, child, real, renormalize=True)
+        raw = lp + self.noise.gather(1, child.flatten(1)).view(child.shape)
+        score = _given_max(self.top[..., None], raw.masked_fill(~real, -torch.inf))
+        child[..., 0], lp[..., 0] = torch.where(ended, self.node, child[..., 0]), torch.where(ended, self.logp, lp[..., 0])
+        score[..., 0] = torch.where(ended, self.top, score[..., 0])
+        self.top, at = score.flatten(1).topk(min(self.width, score[0].numel()))
+        self.node, self.logp = child.flatten(1).gather(1, at), lp.flatten(1).gather(1, at)
+        self.parent = at // child.shape[-1]
+
+    def decided(self) -> bool: # whether the rest of every path is forced; it is taken then
+        jump = self.tables.jump[self.node]
+        if not ((self.tables.item[jump] >= 0) | self.top.isinf()).all(): return False
+        self.node = jump
+        return True
+
+    def write(self, t): # logits after the last token of each path
+        b, q = self.node.shape
+        before = self.seen.gather(1, self.parent[..., None].expand(-1, -1, self.seen.shape[-1]))
+        own = torch.eye(q, dtype=torch.bool, device=self.node.device).expand(b, -1, -1)
+        self.seen = torch.cat([before, own], -1)
+        return self.pre.write(self.tables.token[self.node], torch.full_like(self.node, t), self.seen)
+
+    def result(self, n, out): # (items, log-probabilities) in the order of the draw, items struck out left out
+        item = torch.where(self.top.isfinite(), self.tables.item[self.node], -1)
+        if out is not None: item = torch.where(out.gather(1, item.clamp(min=0)), -1, item)
+        order = torch.where(item >= 0, self.top, -torch.inf).sort(dim=1, descending=True, stable=True)[1][:, :n]
+        lack = 0, n - order.shape[1]
+        item = torch.nn.functional.pad(item.gather(1, order), lack, value=-1)
+        logp = torch.nn.functional.pad(self.logp.gather(1, order), lack, value=-torch.inf)
+        return item, logp.masked_fill(item < 0, -torch.inf)
+
+# %% ../nbs/16_decode.ipynb #cf177661
 @torch.inference_mode()
 def tree_distinct(
     lm, prompts,              # a model in eval mode; B lists of token ids
@@ -365,32 +483,19 @@ def tree_distinct(
     temperature:float=1.,     # below 1 is greedier
     pad_id:int=0,
     exclude=None,             # bool [B, I]: items not to be drawn
-) -> tuple:                   # (items int64 [B, n], log-probabilities [B, n] at this temperature), in the order of the draw; -1 and -inf where no item is left
+) -> tuple:                   # (items int64 [B, n], log-probabilities [B, n] at this temperature), as drawn; -1 and -inf where none is left
     "Draws without replacement from the policy over the catalogue, by one beam search."
     pre = read_prompts(lm, prompts, pad_id)
-    dev, b = pre.logits.device, len(prompts)
-    t_, noise = on_device(trie, dev), -(-torch.as_tensor(uniform, device=dev).clamp(min=1e-300).log()).log()
+    dev = pre.logits.device
+    noise = -(-torch.as_tensor(uniform, device=dev).clamp(min=1e-300).log()).log()
     out = None if exclude is None else torch.as_tensor(exclude, device=dev)
     width = n + (0 if exclude is None else int(out.sum(1).max()))
-    node, seen, logits = torch.zeros(b, 1, dtype=torch.long, device=dev), torch.zeros(b, 1, 0, dtype=torch.bool, device=dev), pre.logits[:, None]
-    top, logp = torch.zeros(2, b, 1, device=dev, dtype=torch.float64)
+    draws, logits = _Draws(pre, trie, noise, width, temperature), pre.logits[:, None]
     for t in range(trie.depth):
-        child, real = child_table(trie, node)
-        ended = t_.item[node] >= 0
-        lp = logp[..., None] + child_logps(trie, logits.double()/temperature, child, real, renormalize=True)
-        score = _given_max(top[..., None], (lp + noise.gather(1, child.flatten(1)).view(child.shape)).masked_fill(~real, -torch.inf))
-        child[..., 0], lp[..., 0] = torch.where(ended, node, child[..., 0]), torch.where(ended, logp, lp[..., 0])   # a title that has ended stays
-        score[..., 0] = torch.where(ended, top, score[..., 0])
-        top, at = score.flatten(1).topk(min(width, score[0].numel()))
-        node, logp, parent = child.flatten(1).gather(1, at), lp.flatten(1).gather(1, at), at // child.shape[-1]
-        if ((t_.item[t_.jump[node]] >= 0) | top.isinf()).all(): node = t_.jump[node]; break                          # the rest is forced
-        seen = torch.cat([seen.gather(1, parent[..., None].expand(-1, -1, seen.shape[-1])), torch.eye(node.shape[1], dtype=torch.bool, device=dev).expand(b, -1, -1)], -1)
-        logits = pre.write(t_.token[node], torch.full_like(node, t), seen)
-    item = torch.where(top.isfinite(), t_.item[node], -1)
-    if out is not None: item = torch.where(out.gather(1, item.clamp(min=0)), -1, item)
-    order = torch.where(item >= 0, top, -torch.inf).sort(dim=1, descending=True, stable=True)[1][:, :n]
-    item, logp = (torch.nn.functional.pad(a.gather(1, order), (0, n - order.shape[1]), value=v) for a, v in ((item, -1), (logp, -torch.inf)))
-    return item, logp.masked_fill(item < 0, -torch.inf)
+        draws.step(logits)
+        if draws.decided(): break
+        logits = draws.write(t)
+    return draws.result(n, out)
 
 # %% ../nbs/16_decode.ipynb #0290c238
 def by_length(
@@ -405,6 +510,17 @@ def by_length(
         batches[-1].append(i)
     return [b for b in batches if b]
 
+# %% ../nbs/16_decode.ipynb #a160000e
+def _lists_a_case(exclude, n, n_items): # items that are struck out, as an array a case
+    lists = list(exclude) if len(exclude) and np.ndim(exclude[0]) else [exclude]*n
+    if len(lists) != n:
+        raise InputError(f"exclude holds {len(lists)} lists for {n} cases; give one list a case, or a flat list for all")
+    lists = [np.asarray(l, np.int64).reshape(-1) for l in lists]
+    named = np.concatenate([*lists, [-1]])
+    bad = named[(named < -1) | (named >= n_items)]
+    if len(bad): raise InputError(f"exclude names item {bad[0]}, outside the catalogue of {n_items} items")
+    return lists
+
 # %% ../nbs/16_decode.ipynb #814a488d
 def excluder(
     exclude,      # None, 'history', bool [N, I], items for all cases, or N lists of items (-1 is none)
@@ -413,18 +529,15 @@ def excluder(
 ):                # None, or a function: case numbers [b] -> bool [b, I]
     "Which items are struck out, case by case."
     if exclude is None: return None
-    if isinstance(exclude, str):
-        if exclude != 'history': raise InputError(f"exclude is {exclude!r}; give 'history', a bool table [cases, items], a list of items, or one list a case")
-        exclude = cases.history
+    if isinstance(exclude, str) and exclude != 'history':
+        raise InputError(f"exclude is {exclude!r}; give 'history', a bool table [cases, items], a list of items, or one list a case")
+    if isinstance(exclude, str): exclude = cases.history
     if getattr(exclude, 'dtype', None) in (bool, torch.bool):
         table = np.asarray(exclude)
-        if table.shape != (len(cases), n_items): raise InputError(f"exclude has shape {table.shape}, expected ({len(cases)}, {n_items}): one row a case, one column an item")
-        return lambda rows: table[rows]
-    lists = list(exclude) if len(exclude) and np.ndim(exclude[0]) else [exclude]*len(cases)
-    if len(lists) != len(cases): raise InputError(f"exclude holds {len(lists)} lists for {len(cases)} cases; give one list a case, or a flat list for all")
-    lists = [np.asarray(l, np.int64).reshape(-1) for l in lists]
-    named = np.concatenate([*lists, [-1]])
-    if len(bad := named[(named < -1) | (named >= n_items)]): raise InputError(f"exclude names item {bad[0]}, outside the catalogue of {n_items} items")
+        if table.shape == (len(cases), n_items): return lambda rows: table[rows]
+        raise InputError(f"exclude has shape {table.shape}, expected ({len(cases)}, {n_items}): "
+                         "one row a case, one column an item")
+    lists = _lists_a_case(exclude, len(cases), n_items)
     def mask(rows):
         out = np.zeros((len(rows), n_items + 1), bool)                # the last column takes -1
         for r, i in enumerate(rows): out[r, lists[i]] = True
@@ -461,9 +574,11 @@ class Policy:
         trie=None,               # a file of `save_trie`; built if None
     ):
         self.lm, self.tok, self.template, self.catalog = lm, tok, template, catalog
-        self.max_length, self.batch_tokens, self.beams, self.length_penalty = max_length, batch_tokens, beams, length_penalty
+        self.max_length, self.batch_tokens = max_length, batch_tokens
+        self.beams, self.length_penalty = beams, length_penalty
         self.titles = encode_titles(template, tok, catalog)
-        self.trie = build_trie(self.titles, tok.eos_token_id) if trie is None else load_trie(trie, trie_key(template, tok, catalog))
+        if trie is None: self.trie = build_trie(self.titles, tok.eos_token_id)
+        else: self.trie = load_trie(trie, trie_key(template, tok, catalog))
         self._blocks = {}
 
     def save_trie(self, path):
@@ -472,7 +587,8 @@ class Policy:
 
     def prompts(self, cases:Cases) -> list:
         "The prompts of the cases as tokens; `cut` counts the histories that lost titles."
-        ids, lost = encode_prompts(self.template, self.tok, cases, self.catalog, self.max_length, room=max(map(len, self.titles)))
+        room = max(map(len, self.titles))
+        ids, lost = encode_prompts(self.template, self.tok, cases, self.catalog, self.max_length, room=room)
         self.cut = int((lost > 0).sum())
         return ids
 
@@ -480,33 +596,52 @@ class Policy:
         "Batches of case numbers with a progress bar; the model is in eval mode meanwhile."
         training = self.lm.training
         self.lm.eval()
-        try: yield from tqdm(by_length(prompts, extra, min(self.batch_tokens, most or self.batch_tokens)), desc=desc, leave=False)
+        size = min(self.batch_tokens, most or self.batch_tokens)
+        try: yield from tqdm(by_length(prompts, extra, size), desc=desc, leave=False)
         finally: self.lm.train(training)
 
     def score_catalog(self, cases:Cases, renormalize:bool=True, desc:str='score catalogue') -> np.ndarray:
         "float32 [N, I]: log-probability of every item; with `renormalize` it is a distribution over the catalogue."
-        if renormalize not in self._blocks: # each node of a block looks at the whole block, so a processor wants small ones, a card few
-            self._blocks[renormalize] = trie_blocks(self.trie, 128 if unwrap(self.lm).device.type == 'cpu' else 1024, renormalize)
-        blocks, prompts = self._blocks[renormalize], self.prompts(cases)
+        base = unwrap(self.lm)
+        if renormalize not in self._blocks: # each node of a block looks at the whole block: small ones on a processor, few on a card
+            size = 128 if base.device.type == 'cpu' else 1024
+            self._blocks[renormalize] = trie_blocks(self.trie, size, renormalize)
+        blocks, prompts, pad = self._blocks[renormalize], self.prompts(cases), self.tok.pad_token_id
         out = np.empty((len(cases), len(self.catalog)), np.float32)
-        for batch in self._batches(prompts, blocks.width, desc, 2**28 // unwrap(self.lm).config.vocab_size):
-            with merged_lora(self.lm): out[batch] = tree_scores(self.lm, [prompts[i] for i in batch], self.trie, blocks, renormalize, self.tok.pad_token_id).cpu().numpy()
+        for batch in self._batches(prompts, blocks.width, desc, 2**28 // base.config.vocab_size):
+            own = [prompts[i] for i in batch]
+            with merged_lora(self.lm): scores = tree_scores(self.lm, own, self.trie, blocks, renormalize, pad)
+            out[batch] = scores.cpu().numpy()
         return out
 
-# %% ../nbs/16_decode.ipynb #cebeb58d
+# %% ../nbs/16_decode.ipynb #a1600010
 def _capped(best, n, k, pool, labels, cap): # `best(cases, how many)` asked again, with more, for the cases that lack answers
-    items, scores, todo = np.full((n, k), -1, np.int32), np.full((n, k), -np.inf, np.float32), list(range(n))
+    items, scores = np.full((n, k), -1, np.int32), np.full((n, k), -np.inf, np.float32)
+    todo = list(range(n))
     while todo:
         i, s = best(todo, pool)
         stay = within_cap(i, labels, cap)
         first = np.argsort(~stay, 1, kind='stable')[:, :k]
-        stay = np.take_along_axis(stay, first, 1)
-        items[todo], scores[todo] = np.where(stay, np.take_along_axis(i, first, 1), -1), np.where(stay, np.take_along_axis(s, first, 1), -np.inf)
+        stay, i, s = (np.take_along_axis(x, first, 1) for x in (stay, i, s))
+        items[todo], scores[todo] = np.where(stay, i, -1), np.where(stay, s, -np.inf)
         todo = [] if pool == len(labels) else [j for j, full in zip(todo, stay.all(1)) if not full]
         pool = min(2*pool, len(labels))
     return items, scores
 
-def _without(exclude): return '' if exclude is None else 'without the history' if isinstance(exclude, str) else 'without items given'
+# %% ../nbs/16_decode.ipynb #cebeb58d
+def _without(exclude): # what a result row says of items that were no answer
+    if exclude is None: return ''
+    return 'without the history' if isinstance(exclude, str) else 'without items given'
+
+def _check_asked(k, labels, cap, n): # refuse what a catalogue of n items cannot answer
+    if not 1 <= k <= n: raise InputError(f"k is {k}, but the catalogue has {n} items; choose k from 1 to {n}")
+    if labels is not None and (np.shape(labels) != (n,) or cap < 1):
+        raise InputError(f"labels has shape {np.shape(labels)} and cap is {cap}; "
+                         f"give one label an item ({n}) and a cap of 1 or more")
+
+def _beams_told(beams, labels, length_penalty): # how the beams were kept, for the result row
+    if beams == 1 and labels is None: return ('greedy',)
+    return f"{beams} beams{'' if labels is None else ' or more'}", f'length penalty {length_penalty:g}'
 
 # %% ../nbs/16_decode.ipynb #48f048da
 class LMRecommender(Policy):
@@ -515,10 +650,13 @@ class LMRecommender(Policy):
         return ', '.join(filter(None, ('trie', *parts, 'separate rows' if tree_refusal(self.lm) else '')))
 
     def _best(self, prompts, cases, k, beams, gone, desc, **options): # the k best of some cases by constrained beams
-        items, scores, proven = np.full((len(cases), k), -1, np.int32), np.full((len(cases), k), -np.inf, np.float32), np.zeros((len(cases), k), bool)
+        shape, options = (len(cases), k), dict(pad_id=self.tok.pad_token_id, bound=True) | options
+        items, scores = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
+        proven = np.zeros(shape, bool)
         for batch in self._batches([prompts[n] for n in cases], beams*self.trie.depth, desc):
             own = [cases[n] for n in batch]
-            with merged_lora(self.lm): i, s, most = tree_beams(self.lm, [prompts[n] for n in own], self.trie, k, beams, pad_id=self.tok.pad_token_id, exclude=None if gone is None else gone(own), bound=True, **options)
+            some, out = [prompts[n] for n in own], None if gone is None else gone(own)
+            with merged_lora(self.lm): i, s, most = tree_beams(self.lm, some, self.trie, k, beams, exclude=out, **options)
             items[batch], scores[batch], proven[batch] = i.cpu().numpy(), s.cpu().numpy(), (s >= most[:, None]).cpu().numpy()
         return items, scores, proven
 
@@ -531,36 +669,41 @@ class LMRecommender(Policy):
         tails:bool=False,          # forced ends in one call; see `tree_beams`
     ) -> Recs:
         "The `k` best titles of each case by constrained beams."
-        if not 1 <= k <= len(self.catalog): raise InputError(f"k is {k}, but the catalogue has {len(self.catalog)} items; choose k from 1 to {len(self.catalog)}")
-        if labels is not None and (np.shape(labels) != (len(self.catalog),) or cap < 1):
-            raise InputError(f"labels has shape {np.shape(labels)} and cap is {cap}; give one label an item ({len(self.catalog)}) and a cap of 1 or more")
-        lp, beams, prompts = self.length_penalty if length_penalty is None else length_penalty, max(k, beams or self.beams or k), self.prompts(cases)
-        args = dict(gone=excluder(exclude, cases, len(self.catalog)), desc=desc, length_penalty=lp, renormalize=renormalize, tails=tails)
-        told = (f"{beams} beams{'' if labels is None else ' or more'}", f'length penalty {lp:g}') if beams > 1 or labels is not None else ('greedy',)
-        how = self._how(*told, 'renormalised' if renormalize else '', _without(exclude), '' if labels is None else f'at most {cap} a label')
+        n = len(self.catalog)
+        _check_asked(k, labels, cap, n)
+        lp = self.length_penalty if length_penalty is None else length_penalty
+        beams, prompts = max(k, beams or self.beams or k), self.prompts(cases)
+        args = dict(gone=excluder(exclude, cases, n), desc=desc, length_penalty=lp, renormalize=renormalize, tails=tails)
+        how = self._how(*_beams_told(beams, labels, lp), 'renormalised' if renormalize else '', _without(exclude),
+                        '' if labels is None else f'at most {cap} a label')
         if labels is None:
             items, scores, proven = self._best(prompts, range(len(cases)), k, beams, **args)
             return Recs(items, scores, decoder=how, proven=proven)
-        pool = min(max(beams, 2*k), len(self.catalog))
-        return Recs(*_capped(lambda todo, m: self._best(prompts, todo, m, m, **args)[:2], len(cases), k, pool, labels, cap), decoder=how)
+        def best(todo, m): return self._best(prompts, todo, m, m, **args)[:2]
+        return Recs(*_capped(best, len(cases), k, min(max(beams, 2*k), n), labels, cap), decoder=how)
 
     def sample(self, cases:Cases, n:int=1, temperature:float=1., seed:int=0, desc:str='sample', *,
         replace:bool=True, # False: n different items
         exclude=None,      # items not to be drawn, with replace=False; see `excluder`
     ) -> Recs:
         "`n` draws for each case from the model's policy, independent or all different."
-        if n < 1 or temperature <= 0: raise InputError(f"sampling needs n >= 1 and temperature > 0, got n={n} and temperature={temperature}")
-        if replace and exclude is not None: raise InputError("exclude needs replace=False, which draws n different items; for n=1 it is the same draw")
+        if n < 1 or temperature <= 0:
+            raise InputError(f"sampling needs n >= 1 and temperature > 0, got n={n} and temperature={temperature}")
+        if replace and exclude is not None:
+            raise InputError("exclude needs replace=False, which draws n different items; for n=1 it is the same draw")
         prompts, gone = self.prompts(cases), excluder(exclude, cases, len(self.catalog))
         u = np.random.default_rng(seed).random((len(cases), n, self.trie.depth)) if replace else None
         items, logps = np.full((len(cases), n), -1, np.int32), np.zeros((len(cases), n), np.float32)
-        wide = n + (max((int(gone([j]).sum()) for j in range(len(cases))), default=0) if gone else 0)            # beams of a case
+        struck = [int(gone([j]).sum()) for j in range(len(cases))] if gone else []
+        wide = n + max(struck, default=0)                                                    # beams of a case
         for batch in self._batches(prompts, wide*self.trie.depth, desc):
             own, pad = [prompts[j] for j in batch], self.tok.pad_token_id
-            noise = None if replace else np.stack([np.random.default_rng([seed, j]).random(len(self.trie)) for j in batch])
             with merged_lora(self.lm):
                 if replace: i, l = tree_sample(self.lm, own, self.trie, u[batch], temperature, pad)
-                else: i, l = tree_distinct(self.lm, own, self.trie, noise, n, temperature, pad, None if gone is None else gone(batch))
+                else:
+                    noise = np.stack([np.random.default_rng([seed, j]).random(len(self.trie)) for j in batch])
+                    out = None if gone is None else gone(batch)
+                    i, l = tree_distinct(self.lm, own, self.trie, noise, n, temperature, pad, out)
             items[batch], logps[batch] = i.cpu().numpy(), l.cpu().numpy()
         told = f"sampled {'' if replace else 'without replacement '}at temperature {temperature:g}"
         return Recs(items, logps, decoder=self._how(told, _without(exclude)))

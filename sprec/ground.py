@@ -28,7 +28,7 @@ from .files import publish
 from .decode import by_length
 from .tree import unwrap
 
-# %% ../nbs/17_ground.ipynb #d7cd0acf
+# %% ../nbs/17_ground.ipynb #a1700001
 def peel(
     text:str, # what a model wrote
 ) -> str:     # a title, perhaps empty
@@ -38,18 +38,25 @@ def peel(
     line = line[1:].split('", "')[0].rstrip()
     return line.removesuffix('"').strip()
 
+# %% ../nbs/17_ground.ipynb #a1700003
 def _title_rows(catalog): # title without outer spaces -> item; the lowest item where several agree
     return {t.strip(): i for i, t in reversed(list(enumerate(catalog.titles)))}
 
+def _check_texts(texts): # a list of texts, one a case
+    if isinstance(texts, str) or not hasattr(texts, '__len__'):
+        raise InputError(f"texts is a {type(texts).__name__}; give a list of texts, one a case")
+    for i, t in enumerate(texts):
+        if not isinstance(t, str):
+            raise InputError(f"text {i} is a {type(t).__name__}, not a text; where a model wrote nothing, give ''")
+
+# %% ../nbs/17_ground.ipynb #d7cd0acf
 def read_titles(
     texts,             # N texts
     catalog:Catalog,
     rows:dict=None,    # title -> item, if it is at hand
 ) -> tuple:            # (N titles, int64 [N]: the item with exactly this title, -1 where there is none)
     "What was written, text by text, and which of it are titles of the catalogue."
-    if isinstance(texts, str) or not hasattr(texts, '__len__'): raise InputError(f"texts is a {type(texts).__name__}; give a list of texts, one a case")
-    if bad := [i for i, t in enumerate(texts) if not isinstance(t, str)]:
-        raise InputError(f"text {bad[0]} is a {type(texts[bad[0]]).__name__}, not a text; where a model wrote nothing, give ''")
+    _check_texts(texts)
     rows = _title_rows(catalog) if rows is None else rows
     read = [t.strip() if t.strip() in rows else peel(t) for t in texts]
     read = [t.encode(errors='replace').decode() for t in read]                  # half a character becomes '?'
@@ -75,6 +82,14 @@ def ngram_hashes(
         rows.append(row[:m][whole]); hashes.append(h[whole] * _ODD)
     return np.concatenate(rows), np.concatenate(hashes)
 
+# %% ../nbs/17_ground.ipynb #a1700005
+def _document_counts(titles, sizes): # (pieces in ascending order, in how many titles each stands)
+    row, h = ngram_hashes(titles, sizes)
+    order = np.lexsort((row, h))
+    row, h = row[order], h[order]
+    first = np.r_[True, (h[1:] != h[:-1]) | (row[1:] != row[:-1])][:len(h)]     # a piece counts once a title
+    return np.unique(h[first], return_counts=True)
+
 # %% ../nbs/17_ground.ipynb #b6c2a230
 class NgramEncoder:
     "Hashed counts of character n-grams, scaled to length 1: an encoder that needs no weights."
@@ -84,33 +99,38 @@ class NgramEncoder:
         titles=None,      # give the catalogue's titles to weigh rare pieces more
     ):
         sizes = tuple(np.atleast_1d(sizes).tolist())
-        if dim < 1 or not sizes or min(sizes) < 1: raise InputError(f"n-grams need dim >= 1 and sizes >= 1, got dim={dim} and sizes={sizes}")
+        if dim < 1 or not sizes or min(sizes) < 1:
+            raise InputError(f"n-grams need dim >= 1 and sizes >= 1, got dim={dim} and sizes={sizes}")
         self.dim, self.sizes, self.known = dim, sizes, None
         self.name = f"character n-grams {'-'.join(map(str, sizes))} in {dim}"
-        if titles is None: return
-        if not len(titles): raise InputError("rare pieces cannot be told from frequent ones without titles; give the catalogue's, or None")
-        row, h = ngram_hashes(titles, self.sizes)
-        order = np.lexsort((row, h)); row, h = row[order], h[order]
-        first = np.r_[True, (h[1:] != h[:-1]) | (row[1:] != row[:-1])][:len(h)] # a piece counts once a title
-        self.known, n = np.unique(h[first], return_counts=True)
-        self.idf = np.r_[1 + np.log((1 + len(titles))/(1 + n)), 1 + np.log(1 + len(titles))]  # the last is for pieces in no title
+        if titles is not None: self._weigh(titles)
+
+    def _weigh(self, titles): # rare pieces more than frequent ones
+        if not len(titles):
+            raise InputError("rare pieces cannot be told from frequent ones without titles; give the catalogue's, or None")
+        self.known, n = _document_counts(titles, self.sizes)
+        all_ = 1 + len(titles)
+        self.idf = np.r_[1 + np.log(all_/(1 + n)), 1 + np.log(all_)]            # the last is for pieces in no title
         self.name += f", idf {hashlib.sha256(self.known.tobytes() + n.tobytes()).hexdigest()[:8]}"
+
+    def _vectors(self, texts): # float64 [N, D], not yet of length 1
+        row, h = ngram_hashes(texts, self.sizes)
+        weight = 1 - 2.*(h >> np.uint64(63))
+        if self.known is not None:
+            at = np.minimum(np.searchsorted(self.known, h), len(self.known) - 1)
+            weight *= self.idf[np.where(self.known[at] == h, at, -1)]
+        column = ((h >> np.uint64(8)) % np.uint64(self.dim)).astype(np.int64)
+        return np.bincount(row*self.dim + column, weight, len(texts)*self.dim).reshape(-1, self.dim)
 
     def __call__(self, texts) -> np.ndarray: # float32 [N, D]
         "Embed a list of texts."
         out = np.empty((len(texts), self.dim), np.float32)
         for i in range(0, len(texts), 8192):
-            part = texts[i:i+8192]
-            row, h = ngram_hashes(part, self.sizes)
-            weight = 1 - 2.*(h >> np.uint64(63))
-            if self.known is not None:
-                at = np.minimum(np.searchsorted(self.known, h), len(self.known) - 1)
-                weight *= self.idf[np.where(self.known[at] == h, at, -1)]
-            v = np.bincount(row*self.dim + ((h >> np.uint64(8)) % np.uint64(self.dim)).astype(np.int64), weight, len(part)*self.dim).reshape(-1, self.dim)
+            v = self._vectors(texts[i:i+8192])
             out[i:i+8192] = v/np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12)
         return out
 
-# %% ../nbs/17_ground.ipynb #f06b5860
+# %% ../nbs/17_ground.ipynb #a1700008
 def _few_smallest(
     s,          # [N, I]
     m:int,      # how many, at most I
@@ -126,6 +146,7 @@ def _few_smallest(
     column = at//m*groups + best.gather(1, at % m)
     return value, torch.where(at < width*m, column, at - width*m + groups*width)
 
+# %% ../nbs/17_ground.ipynb #f06b5860
 def smallest(
     s,          # tensor [N, I], no NaN
     k:int,      # how many, at most I
@@ -139,17 +160,23 @@ def smallest(
         value[r], column[r] = (a[:k] for a in s[r].sort(stable=True))
     return value, column
 
-# %% ../nbs/17_ground.ipynb #71337455
+# %% ../nbs/17_ground.ipynb #a170000b
 def _checked(vectors, n=None, width=None, who='the encoder'): # vectors as contiguous float32 [n, width], or a refusal
-    try: v = np.ascontiguousarray(vectors.detach().cpu().float() if isinstance(vectors, torch.Tensor) else vectors, np.float32)
-    except (TypeError, ValueError) as e: raise InputError(f"{who} gave what is no array of numbers ({e}); it must give float32 (N, D)") from None
+    if isinstance(vectors, torch.Tensor): vectors = vectors.detach().cpu().float()
+    try: v = np.ascontiguousarray(vectors, np.float32)
+    except (TypeError, ValueError) as e:
+        raise InputError(f"{who} gave what is no array of numbers ({e}); it must give float32 (N, D)") from None
     if v.ndim != 2 or n not in (None, len(v)) or width not in (None, v.shape[1]) or not v.shape[1]:
-        raise InputError(f"{who} gave shape {v.shape}, expected ({'N' if n is None else n}, {'D' if width is None else width}): one vector a text")
-    if not np.isfinite(v).all(): raise InputError(f"{who} gave NaN or infinity for text {int((~np.isfinite(v)).any(1).argmax())}; such a text is near nothing")
+        wanted = f"({'N' if n is None else n}, {'D' if width is None else width})"
+        raise InputError(f"{who} gave shape {v.shape}, expected {wanted}: one vector a text")
+    odd = ~np.isfinite(v)
+    if odd.any(): raise InputError(f"{who} gave NaN or infinity for text {int(odd.any(1).argmax())}; such a text is near nothing")
     return v
 
+# %% ../nbs/17_ground.ipynb #71337455
 def _check_k(k, n): # k whole and at most n
-    if not isinstance(k, (int, np.integer)) or not 1 <= k <= n: raise InputError(f"k is {k!r}, but the catalogue has {n} items; choose k from 1 to {n}")
+    if not isinstance(k, (int, np.integer)) or not 1 <= k <= n:
+        raise InputError(f"k is {k!r}, but the catalogue has {n} items; choose k from 1 to {n}")
 
 def _ten_digits(x): # float64, not negative: rounded to 32 bits after the leading one
     return (x.view(torch.int64) + 2**19).bitwise_and(-2**20).view(torch.float64)
@@ -166,20 +193,39 @@ class Neighbours:
         centred = self.vectors - self.mean
         square = centred.square().sum(1, dtype=torch.float64)
         self.longest = square.max().sqrt()
-        if not self.longest < 1e15: raise InputError(f"the longest vector has length {self.longest:.3g}; lengths up to 1e15 can be compared")
+        if not self.longest < 1e15:
+            raise InputError(f"the longest vector has length {self.longest:.3g}; lengths up to 1e15 can be compared")
         self.wide = torch.cat([-2*centred, square.float()[:, None]], 1)       # one product gives |b|^2 - 2ab
 
     def __len__(self): return len(self.vectors)
 
     def _direct(self, query, item): # float64 [n, m]: squared distances of query [n, D] from items [n, m], difference by difference
-        pairs = torch.cdist(query.double()[:, None], self.vectors[item].double(), compute_mode='donot_use_mm_for_euclid_dist')
+        pairs = torch.cdist(query.double()[:, None], self.vectors[item].double(),
+                            compute_mode='donot_use_mm_for_euclid_dist')
         return _ten_digits(pairs[:, 0].square())
 
     def _rows(self, query): # the centred queries with a 1 appended, squared lengths in float64, bounds of the error of a product
         centred = query - self.mean
         square = centred.square().sum(1, dtype=torch.float64)[:, None]
         unit = 2.**(-24 if torch.get_float32_matmul_precision() == 'highest' else -7)
-        return torch.cat([centred, centred.new_ones(len(query), 1)], 1), square, (self.wide.shape[1] + 16)*unit*(square.sqrt() + self.longest)**2
+        error = (self.wide.shape[1] + 16)*unit*(square.sqrt() + self.longest)**2
+        return torch.cat([centred, centred.new_ones(len(query), 1)], 1), square, error
+
+    def _nearest(self, query, k, space): # (items, squared distances) [n, k or more] of a few queries
+        rows, square, eps = self._rows(query)
+        m = min(k + 3, len(self))
+        s = torch.mm(rows, self.wide.T, out=space[:len(query)])
+        value, item = _few_smallest(s, m)
+        item = item.sort(1).values
+        d, order = self._direct(query, item).sort(dim=1, stable=True)
+        item = item.gather(1, order)
+        if m == len(self): return item, d
+        bound = d[:, k-1:k]*(1 + 2**-30) + eps - square                      # what lies above is farther than the k-th
+        for r in (~(value[:, -1:] > bound)).nonzero()[:, 0]:
+            near = (~(s[r] > bound[r])).nonzero()[:, 0]
+            far, by = self._direct(query[r:r+1], near[None])[0].sort(stable=True)
+            d[r, :k], item[r, :k] = far[:k], near[by[:k]]
+        return item, d
 
     def search(self,
         queries,        # float32 [N, D]
@@ -189,36 +235,39 @@ class Neighbours:
         queries = torch.as_tensor(_checked(queries, width=self.vectors.shape[1]), device=self.vectors.device)
         _check_k(k, len(self))
         items, dists = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
-        m, step = min(k + 3, len(self)), max(1, min(512, 2**23//len(self)))
+        step = max(1, min(512, 2**23//len(self)))
         space = self.wide.new_empty(step, len(self))
         for i in range(0, len(queries), step):
-            q = queries[i:i+step]
-            rows, square, eps = self._rows(q)
-            s = torch.mm(rows, self.wide.T, out=space[:len(q)])
-            value, item = _few_smallest(s, m)
-            item = item.sort(1).values
-            d, order = self._direct(q, item).sort(dim=1, stable=True)
-            item = item.gather(1, order)
-            if m < len(self):
-                bound = d[:, k-1:k]*(1 + 2**-30) + eps - square                  # what lies above is farther than the k-th
-                for r in (~(value[:, -1:] > bound)).nonzero()[:, 0]:
-                    near = (~(s[r] > bound[r])).nonzero()[:, 0]
-                    far, by = self._direct(q[r:r+1], near[None])[0].sort(stable=True)
-                    d[r, :k], item[r, :k] = far[:k], near[by[:k]]
+            item, d = self._nearest(queries[i:i+step], k, space)
             items[i:i+step], dists[i:i+step] = item[:, :k].cpu().numpy(), d[:, :k].sqrt().cpu().numpy()
         return items, dists
 
-# %% ../nbs/17_ground.ipynb #709a7ac4
+# %% ../nbs/17_ground.ipynb #a170000e
 def _identity(encoder): # text that changes whenever the encoder does
     name = encoder.identity() if hasattr(encoder, 'identity') else getattr(encoder, 'name', None)
-    if not isinstance(name, str) or not name: raise InputError("this encoder has no name, so its embeddings cannot be told from another's; give it a `name`, or leave out the cache")
-    return name
+    if isinstance(name, str) and name: return name
+    raise InputError("this encoder has no name, so its embeddings cannot be told from another's; "
+                     "give it a `name`, or leave out the cache")
 
-def _stored(file): # the vectors in a file, or a reason why not
+# %% ../nbs/17_ground.ipynb #a170000f
+def _stored(file): # (the vectors in a file, '') or (None, why not)
     try:
         with safe_open(file, 'np') as f: vectors, note = f.get_tensor('vectors'), f.metadata() or {}
     except (SafetensorError, OSError, ValueError) as e: return None, str(e)
-    return (vectors, '') if note.get('sha256') == hashlib.sha256(vectors.tobytes()).hexdigest() else (None, 'its checksum is wrong')
+    whole = note.get('sha256') == hashlib.sha256(vectors.tobytes()).hexdigest()
+    return (vectors, '') if whole else (None, 'its checksum is wrong')
+
+def _keep(vectors, file): # written beside and renamed, with a checksum
+    part = file.with_name(f'{file.name}.{uuid.uuid4().hex[:8]}.partial')
+    try:
+        save_file(dict(vectors=vectors), part, dict(sha256=hashlib.sha256(vectors.tobytes()).hexdigest()))
+        publish(part, file)
+    finally: part.unlink(missing_ok=True)
+
+# %% ../nbs/17_ground.ipynb #709a7ac4
+def _no_cache(folder, e): # embeddings could not be kept
+    said = getattr(e, 'strerror', None) or e
+    return InputError(f"embeddings cannot be written to {folder} ({said}); choose another cache folder")
 
 def embed(
     texts,        # N texts
@@ -227,24 +276,19 @@ def embed(
 ) -> np.ndarray:  # float32 [N, D]
     "The texts' vectors, checked; read from the cache if they are there."
     texts = list(texts)
-    run = lambda: _checked(encoder(texts), len(texts))
-    if cache is None: return run()
+    if cache is None: return _checked(encoder(texts), len(texts))
     folder = Path(cache).expanduser()
     key = hashlib.sha256(json.dumps([_identity(encoder), texts]).encode()).hexdigest()[:32]
     file = folder/f'embeddings-{key}.safetensors'
-    refuse = lambda e: InputError(f"embeddings cannot be written to {folder} ({getattr(e, 'strerror', None) or e}); choose another cache folder")
     try: folder.mkdir(parents=True, exist_ok=True)                       # before the work, not after it
-    except OSError as e: raise refuse(e) from None
+    except OSError as e: raise _no_cache(folder, e) from None
     if file.exists():
         vectors, why = _stored(file)
-        if why: warnings.warn(f"the embeddings in {file.name} are damaged and are computed again ({why})", stacklevel=2)
-        else: return _checked(vectors, len(texts))
-    vectors, part = run(), folder/f'{file.name}.{uuid.uuid4().hex[:8]}.partial'
-    try:
-        save_file(dict(vectors=vectors), part, dict(sha256=hashlib.sha256(vectors.tobytes()).hexdigest()))
-        publish(part, file)
-    except (OSError, SafetensorError) as e: raise refuse(e) from None
-    finally: part.unlink(missing_ok=True)
+        if not why: return _checked(vectors, len(texts))
+        warnings.warn(f"the embeddings in {file.name} are damaged and are computed again ({why})", stacklevel=2)
+    vectors = _checked(encoder(texts), len(texts))
+    try: _keep(vectors, file)
+    except (OSError, SafetensorError) as e: raise _no_cache(folder, e) from None
     return vectors
 
 # %% ../nbs/17_ground.ipynb #5350aeeb
@@ -258,21 +302,28 @@ class Grounder:
         device='cpu',     # where distances are computed
     ):
         self.catalog, self.encoder, self.exact = catalog, encoder or NgramEncoder(), exact
-        self.index, self._rows = Neighbours(embed(catalog.titles, self.encoder, cache), device), _title_rows(catalog)
+        self.index = Neighbours(embed(catalog.titles, self.encoder, cache), device)
+        self._rows = _title_rows(catalog)
         self.counts = {}  # of the last call: texts that are titles, that are none, that are empty
 
-    def vectors(self, texts) -> tuple: # (vectors float32 [N, D], zeros where empty; bool [N]: which are not empty; int64 [N]: exact item or -1)
+    # (vectors float32 [N, D], zeros where empty; bool [N]: which are not empty; int64 [N]: exact item or -1)
+    def vectors(self, texts) -> tuple:
         "Read the texts, count them by kind, and embed each different one once."
         read, item = read_titles(texts, self.catalog, self._rows)
         some = np.array([bool(t) for t in read], bool)
-        self.counts = dict(title=int((item >= 0).sum()), other=int((some & (item < 0)).sum()), empty=int((~some).sum()))
+        exact = item >= 0
+        self.counts = dict(title=int(exact.sum()), other=int((some & ~exact).sum()), empty=int((~some).sum()))
         out = np.zeros((len(read), self.index.vectors.shape[1]), np.float32)
         place = {t: n for n, t in enumerate(dict.fromkeys(t for t in read if t))}
-        if place: out[some] = _checked(self.encoder(list(place)), len(place), out.shape[1])[[place[t] for t in read if t]]
+        if not place: return out, some, item
+        each = _checked(self.encoder(list(place)), len(place), out.shape[1])
+        out[some] = each[[place[t] for t in read if t]]
         return out, some, item
 
     @property
-    def decoder(self) -> str: return f"free text, nearest title by {getattr(self.encoder, 'name', 'an encoder')}{', exact titles first' if self.exact else ''}"
+    def decoder(self) -> str:
+        by = getattr(self.encoder, 'name', 'an encoder')
+        return f"free text, nearest title by {by}{', exact titles first' if self.exact else ''}"
 
     def ground(self, texts, k:int=5) -> Recs:
         "The `k` titles nearest to each text; scores are negative distances, rows of empty texts -1."
@@ -285,47 +336,73 @@ class Grounder:
             own = (item >= 0)[:, None]
             rank = np.c_[np.where(own, 0, 2), np.where(near == item[:, None], 2, 1)]          # the title itself, then the rest
             order = np.argsort(rank, axis=1, kind='stable')[:, :near.shape[1]]
-            near, score = (np.take_along_axis(a, order, 1) for a in (np.c_[item, near], np.c_[np.zeros(len(item)), score]))
+            both = np.c_[item, near], np.c_[np.zeros(len(item)), score]
+            near, score = (np.take_along_axis(a, order, 1) for a in both)
         near[~some], score[~some] = -1, -np.inf
         return Recs(near, (score + 0.).astype(np.float32), texts, decoder)
 
-# %% ../nbs/17_ground.ipynb #2f4b65f6
+# %% ../nbs/17_ground.ipynb #a1700011
 def _how_cut(tok): # how a tokenizer cuts texts, without the settings of its last call
     if not getattr(tok, 'backend_tokenizer', None): return sorted(tok.get_vocab().items())
-    return {k: v for k, v in json.loads(tok.backend_tokenizer.to_str()).items() if k not in ('truncation', 'padding')}
+    whole = json.loads(tok.backend_tokenizer.to_str())
+    return {k: v for k, v in whole.items() if k not in ('truncation', 'padding')}
 
 def _weights_hash(model, *settings, skip=None): # a hash of a model's weights, and of what else decides its output
     h = hashlib.sha256(json.dumps(settings).encode())
     for n, p in sorted(model.named_parameters()):
-        if skip is None or skip not in n: h.update(f'{n} {p.dtype} {tuple(p.shape)}'.encode()); h.update(p.detach().cpu().contiguous().view(torch.uint8).numpy())
+        if skip is not None and skip in n: continue
+        h.update(f'{n} {p.dtype} {tuple(p.shape)}'.encode())
+        h.update(p.detach().cpu().contiguous().view(torch.uint8).numpy())
     return h.hexdigest()
 
-def _run_batches(texts, tok, model, pool, max_length, batch_tokens, desc): # float32 [N, D]: pool(hidden states [b, L, D], mask [b, L]) of each text
+# %% ../nbs/17_ground.ipynb #2f4b65f6
+def _token_rows(texts, tok, max_length): # (token ids of each text, one at least; the id that fills rows up)
     fill = next((t for t in (tok.pad_token_id, tok.eos_token_id) if t is not None), 0)
-    ids = [i or [fill] for i in tok(list(texts), truncation=True, max_length=max_length)['input_ids']] if len(texts) else []
+    if not len(texts): return [], fill
+    return [i or [fill] for i in tok(list(texts), truncation=True, max_length=max_length)['input_ids']], fill
+
+def _states(model, ids, fill): # (hidden states [b, L, D], mask [b, L]) of rows padded on the right
+    width, device = max(map(len, ids)), next(model.parameters()).device
+    rows = torch.tensor([i + [fill]*(width - len(i)) for i in ids], device=device)
+    mask = torch.tensor([[1]*len(i) + [0]*(width - len(i)) for i in ids], device=device)
+    return model(input_ids=rows, attention_mask=mask).last_hidden_state.float(), mask
+
+# float32 [N, D]: pool(hidden states [b, L, D], mask [b, L]) of each text
+def _run_batches(texts, tok, model, pool, max_length, batch_tokens, desc):
+    ids, fill = _token_rows(texts, tok, max_length)
     if not ids: return np.zeros((0, model.config.hidden_size), np.float32)
-    out, device, training = [None]*len(ids), next(model.parameters()).device, model.training
+    out, training = [None]*len(ids), model.training
     model.eval()
     try:
         with torch.inference_mode():
             for batch in tqdm(by_length(ids, 0, batch_tokens), desc=desc, leave=False):
-                width = max(len(ids[n]) for n in batch)
-                rows = torch.tensor([ids[n] + [fill]*(width - len(ids[n])) for n in batch], device=device)
-                mask = torch.tensor([[1]*len(ids[n]) + [0]*(width - len(ids[n])) for n in batch], device=device)
-                hidden = model(input_ids=rows, attention_mask=mask).last_hidden_state.float()
-                for n, v in zip(batch, pool(hidden, mask).cpu().numpy()): out[n] = v
+                found = pool(*_states(model, [ids[n] for n in batch], fill)).cpu().numpy()
+                for n, v in zip(batch, found): out[n] = v
     finally: model.train(training)
     return np.stack(out)
 
-# %% ../nbs/17_ground.ipynb #8102d0b2
+# %% ../nbs/17_ground.ipynb #a1700013
+def _read_config(name, file): # a json file of a model, None where it has none
+    quiet = dict(_raise_exceptions_for_gated_repo=False, _raise_exceptions_for_missing_entries=False,
+                 _raise_exceptions_for_connection_errors=False)
+    path = cached_file(name, file, **quiet)
+    return json.loads(Path(path).read_text(encoding='utf-8')) if path else None
+
 def _after_network(name): # whether vectors are scaled to length 1; refuses what is not done here
-    read = lambda f: json.loads(Path(p).read_text(encoding='utf-8')) if (p := cached_file(name, f, _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False)) else None
-    steps = [s['type'].split('.')[-1] for s in read('modules.json') or []][1:]
-    pooling = [k for k, v in (read('1_Pooling/config.json') or {}).items() if k.startswith('pooling_mode') and v and k != 'pooling_mode_mean_tokens' and v != 'mean']
-    if other := [s for s in steps if s not in ('Pooling', 'Normalize')] + pooling:
-        raise InputError(f"the encoder {name} ends in {other[0]}, which is not done here, only averages of token vectors are; take another one, or give a callable of your own")
+    steps = [s['type'].split('.')[-1] for s in _read_config(name, 'modules.json') or []][1:]
+    pooling = _read_config(name, '1_Pooling/config.json') or {}
+    modes = {k: v for k, v in pooling.items() if k.startswith('pooling_mode') and k != 'pooling_mode_mean_tokens'}
+    other = [s for s in steps if s not in ('Pooling', 'Normalize')] + [k for k, v in modes.items() if v and v != 'mean']
+    if other:
+        raise InputError(f"the encoder {name} ends in {other[0]}, which is not done here, only averages of token vectors are; "
+                         "take another one, or give a callable of your own")
     return 'Normalize' in steps
+
+# %% ../nbs/17_ground.ipynb #8102d0b2
+def _no_encoder(name, e): # what a library said of an encoder that it could not load
+    what = 'is neither a model folder here nor a hub id that can be fetched'
+    if Path(name).is_dir(): what = 'cannot be read as an encoder with safetensors weights'
+    return InputError(f"{name} {what} ({(str(e).strip() or repr(e)).splitlines()[0][:160]})")
 
 class SentenceEncoder:
     "A Hugging Face encoder whose token vectors are averaged over the text."
@@ -337,12 +414,11 @@ class SentenceEncoder:
     ):
         try:
             self.tok = AutoTokenizer.from_pretrained(str(name), trust_remote_code=False)
-            model = AutoModel.from_pretrained(str(name), use_safetensors=True, trust_remote_code=False, dtype=torch.float32)
+            model = AutoModel.from_pretrained(str(name), use_safetensors=True, trust_remote_code=False,
+                                              dtype=torch.float32)
             self.normalize = _after_network(str(name))
-        except (OSError, KeyError, TypeError, ValueError) as e:
-            if isinstance(e, InputError): raise
-            what = 'cannot be read as an encoder with safetensors weights' if Path(name).is_dir() else 'is neither a model folder here nor a hub id that can be fetched'
-            raise InputError(f"{name} {what} ({(str(e).strip() or repr(e)).splitlines()[0][:160]})") from e
+        except InputError: raise
+        except (OSError, KeyError, TypeError, ValueError) as e: raise _no_encoder(name, e) from e
         self.model = model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval()
         self.max_length, self.batch_tokens = max_length, batch_tokens
         self.name = f"{Path(name).name}, mean of tokens{', length 1' if self.normalize else ''}"
@@ -365,8 +441,10 @@ class LMEncoder:
         max_length:int=128,      # tokens of a text that are read
         batch_tokens:int=16_384, # tokens in a batch
     ):
-        self.lm, self.tok, self.adapter, self.max_length, self.batch_tokens = lm, tok, adapter, max_length, batch_tokens
-        self.name = f"last token's hidden state of {type(unwrap(lm)).__name__}{' with adapter' if adapter and self._switch else ''}"
+        self.lm, self.tok, self.adapter = lm, tok, adapter
+        self.max_length, self.batch_tokens = max_length, batch_tokens
+        self.name = f"last token's hidden state of {type(unwrap(lm)).__name__}"
+        if adapter and self._switch: self.name += ' with adapter'
 
     @property
     def _switch(self): return getattr(self.lm, 'disable_adapter', None) # None where there is no adapter
@@ -377,16 +455,29 @@ class LMEncoder:
 
     def __call__(self, texts) -> np.ndarray: # float32 [N, D]
         "Embed a list of texts."
-        last = lambda hidden, mask: hidden[torch.arange(len(mask), device=mask.device), mask.sum(1) - 1]
+        def last(hidden, mask): return hidden[torch.arange(len(mask), device=mask.device), mask.sum(1) - 1]
+        base = unwrap(self.lm).base_model
         with (self._switch() if self._switch and not self.adapter else nullcontext()):
-            return _run_batches(texts, self.tok, unwrap(self.lm).base_model, last, self.max_length, self.batch_tokens, 'embed')
+            return _run_batches(texts, self.tok, base, last, self.max_length, self.batch_tokens, 'embed')
 
-# %% ../nbs/17_ground.ipynb #cf080271
+# %% ../nbs/17_ground.ipynb #a1700015
 GAMMAS = (*(i/100 for i in range(100)), *map(float, range(1, 100))) # the grid of BIGRec's code
 
 def _unit(x): # each row scaled to [0, 1]; zeros where all values are equal
     low, high = x.min(-1, keepdims=True), x.max(-1, keepdims=True)
     return (x - low)/np.where(high > low, high - low, 1)
+
+def _scaled(dist, stat): # distances in [0, 1], and ln(1 + statistic in [0, 1])
+    dist, stat = np.asarray(dist, np.float64), np.asarray(stat, np.float64)
+    if dist.ndim != 2 or stat.shape not in (dist.shape, dist.shape[1:]):
+        raise InputError(f"distances have shape {dist.shape} and the statistic {stat.shape}; "
+                         "give one value an item, or one a text and item")
+    if not np.isfinite(stat).all(): raise InputError("the statistic holds NaN or infinity; give every item a number")
+    return _unit(dist), np.log1p(_unit(stat))
+
+# %% ../nbs/17_ground.ipynb #cf080271
+def _check_gamma(gamma): # 0 or more
+    if not 0 <= gamma < np.inf: raise InputError(f"gamma is {gamma}; it must be 0 or more")
 
 def reweight(
     dist,         # [N, I]: distances
@@ -394,15 +485,9 @@ def reweight(
     gamma:float,  # 0 leaves the order as it is
 ) -> np.ndarray:  # float64 [N, I]: smallest first
     "BIGRec's re-weighted distances."
-    if not 0 <= gamma < np.inf: raise InputError(f"gamma is {gamma}; it must be 0 or more")
-    return np.multiply(*_scaled(dist, statistic, lambda logs: np.exp(-gamma*logs)))
-
-def _scaled(dist, stat, weight): # distances in [0, 1], and weight(ln(1 + statistic in [0, 1]))
-    dist, stat = np.asarray(dist, np.float64), np.asarray(stat, np.float64)
-    if dist.ndim != 2 or stat.shape not in (dist.shape, dist.shape[1:]):
-        raise InputError(f"distances have shape {dist.shape} and the statistic {stat.shape}; give one value an item, or one a text and item")
-    if not np.isfinite(stat).all(): raise InputError("the statistic holds NaN or infinity; give every item a number")
-    return _unit(dist), weight(np.log1p(_unit(stat)))
+    _check_gamma(gamma)
+    dist, logs = _scaled(dist, statistic)
+    return dist*np.exp(-gamma*logs)
 
 # %% ../nbs/17_ground.ipynb #a8dd5a71
 def all_distances(
@@ -417,6 +502,27 @@ def all_distances(
     n, i = (square < (v.shape[1] + 16)*2.**-21*(a2.sqrt() + b2.sqrt())**2).nonzero().T   # fewer than ten digits are certain
     square[n, i] = (q[n] - v[i]).square().sum(1)
     return _ten_digits(square).sqrt().cpu().numpy()
+
+# %% ../nbs/17_ground.ipynb #a1700018
+def _check_statistic(stat, n, items): # one value an item, or one a text and item
+    if stat.shape in ((items,), (n, items)): return
+    raise InputError(f"the statistic has shape {stat.shape}, expected ({items},) or ({n}, {items}): "
+                     "one value an item, or one a text and item")
+
+def _ranked(index, vectors, stat, gammas, k): # items int64 and scores float64 [G, N, k]: the best for each gamma
+    _check_k(k, len(index))
+    for g in gammas: _check_gamma(g)
+    stat, n = np.asarray(stat, np.float64), len(vectors)
+    _check_statistic(stat, n, len(index))
+    item, score = np.empty((len(gammas), n, k), np.int64), np.empty((len(gammas), n, k))
+    step = max(1, 2**23//len(index))
+    for i in range(0, n, step):
+        own = stat if stat.ndim == 1 else stat[i:i+step]
+        dist, logs = _scaled(all_distances(index, vectors[i:i+step]), own)
+        for g, gamma in enumerate(gammas):
+            value, column = smallest(torch.from_numpy(dist*np.exp(-gamma*logs)), k)
+            item[g, i:i+step], score[g, i:i+step] = column.numpy(), -value.numpy()
+    return item, score
 
 # %% ../nbs/17_ground.ipynb #147cb905
 class Reweighted:
@@ -442,22 +548,8 @@ class Reweighted:
         vectors, some, item = self.grounder.vectors(texts)
         near, score = (a[0] for a in _ranked(self.grounder.index, vectors, stat, [self.gamma], k))
         what = 'popularity' if np.ndim(stat) == 1 else 'scores'
-        return self.grounder._recs(near, score, some, item, list(texts), f'{self.grounder.decoder}, re-weighted by {what}, gamma {self.gamma:g}')
-
-def _ranked(index, vectors, stat, gammas, k): # items int64 and scores float64 [G, N, k]: the best for each gamma
-    _check_k(k, len(index))
-    if bad := [g for g in gammas if not 0 <= g < np.inf]: raise InputError(f"gamma is {bad[0]}; it must be 0 or more")
-    stat, n = np.asarray(stat, np.float64), len(vectors)
-    if stat.shape not in ((len(index),), (n, len(index))):
-        raise InputError(f"the statistic has shape {stat.shape}, expected ({len(index)},) or ({n}, {len(index)}): one value an item, or one a text and item")
-    item, score = np.empty((len(gammas), n, k), np.int64), np.empty((len(gammas), n, k))
-    step = max(1, 2**23//len(index))
-    for i in range(0, n, step):
-        dist, logs = _scaled(all_distances(index, vectors[i:i+step]), stat if stat.ndim == 1 else stat[i:i+step], lambda logs: logs)
-        for g, gamma in enumerate(gammas):
-            value, column = smallest(torch.from_numpy(dist*np.exp(-gamma*logs)), k)
-            item[g, i:i+step], score[g, i:i+step] = column.numpy(), -value.numpy()
-    return item, score
+        told = f'{self.grounder.decoder}, re-weighted by {what}, gamma {self.gamma:g}'
+        return self.grounder._recs(near, score, some, item, list(texts), told)
 
 # %% ../nbs/17_ground.ipynb #58060344
 def tune_gamma(
@@ -472,11 +564,14 @@ def tune_gamma(
     "The gamma with the best `metric` at `k`; the smallest of equals."
     vectors, some, own = grounder.vectors(texts)
     target = np.asarray(target)
-    if target.shape != (len(vectors),) or not len(vectors) or not len(grid): raise InputError(f"there are {len(vectors)} texts, targets of shape {target.shape} and {len(grid)} values of gamma; one target a text is needed, and one value")
+    if target.shape != (len(vectors),) or not len(vectors) or not len(grid):
+        raise InputError(f"there are {len(vectors)} texts, targets of shape {target.shape} and {len(grid)} values of gamma; "
+                         "one target a text is needed, and one value")
     stat = grounder.catalog.counts if statistic is None else statistic
     grid = sorted(grid)
     item, score = _ranked(grounder.index, vectors, stat, grid, k)
-    found = np.array([metric(grounder._recs(i, s, some, own, [], '').items, target, k) for i, s in zip(item, score)])
+    recs = [grounder._recs(i, s, some, own, [], '') for i, s in zip(item, score)]
+    found = np.array([metric(r.items, target, k) for r in recs])
     return grid[int(found.argmax())], found
 
 # %% ../nbs/17_ground.ipynb #b4cbe819
@@ -495,7 +590,10 @@ class GroundedRecommender:
         "The `k` items nearest to what is written for each case."
         written = self.writer.write(cases)
         texts = getattr(written, 'first', written)                          # of several answers a case, the first
-        if len(texts) != len(cases): raise InputError(f"the writer gave {len(texts)} texts for {len(cases)} cases; it must write one for each, '' where it has nothing to say")
-        recs = self.grounder.ground(texts, k, **({} if self.scores is None else dict(statistic=self.scores(cases))))
+        if len(texts) != len(cases):
+            raise InputError(f"the writer gave {len(texts)} texts for {len(cases)} cases; "
+                             "it must write one for each, '' where it has nothing to say")
+        more = {} if self.scores is None else dict(statistic=self.scores(cases))
+        recs = self.grounder.ground(texts, k, **more)
         recs.decoder = recs.decoder.replace('free text', getattr(written, 'decoder', '') or 'free text', 1)
         return recs
