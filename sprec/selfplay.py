@@ -102,7 +102,7 @@ def put_back(
 ):
     "Weights from a folder of a run, if they are as they were written."
     sound(folder, 'all')
-    return restore(lm, folder)
+    return restore(lm, folder, looked=(Path(folder)/SUMS).is_file())
 
 # %% ../nbs/24_selfplay.ipynb #5e0b9300
 def _place(play, name): return 'model' if name == 'dpo' or not play.dpo else name # where a stage of a round is kept
