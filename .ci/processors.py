@@ -50,7 +50,8 @@ def main():
         for i, (name, threads, env) in enumerate(todo):
             print(f'{name}, {threads} thread{"s"*(threads > 1)}', flush=True)
             os.environ['SPREC_TEST_THREADS'] = str(threads)
-            ran = run_pages(src, src.parent/f'ran-{i}', args.workers, '', threads if threads > 1 else 0, args.pages, **env)
+            wait = dict(OMP_WAIT_POLICY='PASSIVE') if threads > 1 else {}      # two pages at a time: a thread that waits leaves its core to the other
+            ran = run_pages(src, src.parent/f'ran-{i}', args.workers, '', threads if threads > 1 else 0, args.pages, **env, **wait)
             bad = {p.stem: said for p, done in ran.items() if (said := page_problems(p, done))}
             for stem, said in bad.items():
                 print(f'FAIL  {stem}')
