@@ -109,6 +109,8 @@ def page_flaws(path, src):
     nb = json.loads(path.read_text(encoding='utf-8'))
     text = lambda c: c['source'] if isinstance(c['source'], str) else ''.join(c['source'])
     if (size := path.stat().st_size) > 400_000: yield f'is {size/1000:.0f} KB; 400 is the most, so show smaller figures or shorter tables'
+    said = re.search(r'(?m)^> (.+)$', text(nb['cells'][0]))
+    if said and len(said[1].split()) > 20: yield f'has a subtitle of {len(said[1].split())} words; say it in 20'
     for c in nb['cells']:
         drawn = any('image/png' in o.get('data', {}) for o in c.get('outputs', []))
         if drawn and '#| fig-alt:' not in text(c): yield f"cell {c.get('id')} shows a figure without alternative text; begin it with `#| fig-alt: ...`"
@@ -120,7 +122,7 @@ def page_flaws(path, src):
         if lines and all(l.startswith('test_fail') for l in lines): yield 'ends with a refusal; end with what it can do'
 
 def check_form(src):
-    "Pages are small, figures have alternative texts, links lead somewhere, and no page ends with a refusal."
+    "Pages are small, subtitles short, figures have alternative texts, links lead somewhere, and no page ends with a refusal."
     report('form of pages', [f'{p.relative_to(src)} {what}' for p in pages(src) for what in page_flaws(p, src)])
 
 def check_library(src, work):

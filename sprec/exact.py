@@ -31,7 +31,8 @@ class Branches:
     ):
         self.pre = read_prompts(lm, prompts, pad_id)
         self.logits, dev = self.pre.logits, self.pre.logits.device            # [B, V]: after each prompt
-        self.seen = torch.zeros(len(prompts), 1, 0, dtype=torch.bool, device=dev) # what the path that ends in each slot sees; slot 0 is empty
+        # what the path that ends in each slot sees; slot 0 is empty
+        self.seen = torch.zeros(len(prompts), 1, 0, dtype=torch.bool, device=dev)
 
     def write(self,
         tokens, # int64 [b, m]: what is written
@@ -62,10 +63,11 @@ def path_attention(
 ):              # ([b, m, h, d], None)
     "Attention of m new tokens a prompt to their prompt and to their own paths."
     pool, (b, h, m, d), kv = _pool.get(), query.shape, key.shape[1]
-    (past_k, past_v), (path_k, path_v) = pool.prompt[module.layer_idx], pool.gathered(module.layer_idx)   # [b, kv, P, d], [b, m, kv, D, d]
+    # [b, kv, P, d], [b, m, kv, D, d]
+    (past_k, past_v), (path_k, path_v) = pool.prompt[module.layer_idx], pool.gathered(module.layer_idx)
     q = query.view(b, kv, h//kv, m, d) * (d**-.5 if scaling is None else scaling)
     to_prompt = (q.flatten(2, 3) @ past_k.mT).view(b, kv, h//kv, m, -1)
-    to_path = (q.permute(0, 3, 1, 2, 4) @ path_k.mT).permute(0, 2, 3, 1, 4)                                 # [b, kv, g, m, D]
+    to_path = (q.permute(0, 3, 1, 2, 4) @ path_k.mT).permute(0, 2, 3, 1, 4)  # [b, kv, g, m, D]
     scores = torch.cat([to_prompt.masked_fill(pool.unread, -torch.inf), to_path.masked_fill(pool.unused, -torch.inf)], -1)
     p, width = scores.softmax(-1), past_k.shape[2]
     out = (p[..., :width].flatten(2, 3) @ past_v).view(b, kv, h//kv, m, d)
@@ -83,11 +85,13 @@ class Paths:
         room:int=1024,   # slots to begin with; more are made when they are needed
     ):
         pre = Prefix(lm, prompts, pad_id)
-        self.lm, self.logits, self.length, self.used = lm, pre.logits, pre.length, 1        # slot 0 stands for the prompt
-        self.unread = ~pre.valid[:, None, None, None]                                        # padding of shorter prompts
-        self.prompt = [(layer.keys, layer.values) for layer in pre.cache.layers]             # [B, kv, P, d] a layer
+        # slot 0 stands for the prompt
+        self.lm, self.logits, self.length, self.used = lm, pre.logits, pre.length, 1
+        self.unread = ~pre.valid[:, None, None, None]  # padding of shorter prompts
+        self.prompt = [(layer.keys, layer.values) for layer in pre.cache.layers]  # [B, kv, P, d] a layer
         self.written = [[x.new_zeros(room, x.shape[1], x.shape[3]) for x in both] for both in self.prompt]
-        self.paths = torch.zeros(room, depth, dtype=torch.long, device=pre.logits.device)    # the slots of each slot's path
+        # the slots of each slot's path
+        self.paths = torch.zeros(room, depth, dtype=torch.long, device=pre.logits.device)
         AttentionInterface.register('sprec_paths', path_attention)
 
     def gathered(self, layer): # keys and values of the paths being read: [b, m, kv, D, d]
@@ -120,7 +124,8 @@ class Paths:
         self.paths[self.slots] = self.paths[parent].scatter(-1, level[..., None] - 1, self.slots[..., None])
         self.path = self.paths[self.slots][..., :longest]
         self.unused = (torch.arange(longest, device=level.device) >= level[..., None])[:, None, None]
-        mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=level.device)   # four dimensions: the model makes none of its own
+        # four dimensions: the model makes none of its own
+        mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=level.device)
         with self._reading():
             logits = self.lm(input_ids=tokens, position_ids=self.length[:, None] + level - 1, attention_mask=mask, past_key_values=self, use_cache=True).logits
         return (logits if logits.dtype == torch.float64 else logits.float()), self.slots
@@ -216,7 +221,9 @@ def spread(
         norm = family.logsumexp(-1)
     else: norm = logits.logsumexp(-1).double()
     logp = (said - norm[at]).cpu().numpy()
-    if np.isnan(logp).any(): raise InputError("the model gives nan for a title; were its weights damaged, or its training rate too high?")
+    if np.isnan(logp).any():
+        raise InputError("the model gives nan for a title; "
+                         "were its weights damaged, or its training rate too high?")
     return child, row, logp
 
 # %% ../nbs/16b_exact.ipynb #f7f2e959
@@ -224,7 +231,8 @@ class Best(NamedTuple):
     "The best titles of B prompts, and what is known of the rest."
     items:np.ndarray   # int64 [B, k], best first; -1 where there is none
     scores:np.ndarray  # float64 [B, k]; -inf where there is none
-    bound:np.ndarray   # float64 [B]: no title outside the answer can have more; -inf where all others are known
+    # float64 [B]: no title outside the answer can have more; -inf where all others are known
+    bound:np.ndarray
     spent:np.ndarray   # int64 [B]: tokens written
 
     @property
@@ -244,7 +252,8 @@ class _Search: # what all prompts of a search share
         self.shrink, self.jump = _limits(trie, length_penalty), on_device(trie, 'cpu').jump.numpy()
         self.alive = None if exclude is None else left_below(trie, torch.as_tensor(np.asarray(exclude)))
 
-    def enter(self, queues, case, node, run, slot, logits): # what follows nodes goes into the queues of their cases, which ascend
+    # what follows nodes goes into the queues of their cases, which ascend
+    def enter(self, queues, case, node, run, slot, logits):
         child, row, logp = spread(self.trie, node, logits, self.renormalize)
         run, slot, case = run[row] + logp, slot[row], case[row]
         if self.bonus is not None: run += self.bonus[case, child]
@@ -266,14 +275,22 @@ def _side_by_side(popped): # lists of (node, run, slot) as three arrays [b, m], 
     fill = lambda x: np.concatenate([x, np.repeat(x[:1], size.max() - len(x))])
     return *(np.stack([fill(x) for x in xs]) for xs in zip(*popped)), np.arange(size.max()) < size[:, None]
 
-def _check_search(trie, k, budget, width, length_penalty, bonus=None, exclude=None, prompts=()): # what cannot be searched
-    if not np.isfinite(length_penalty): raise InputError(f"length_penalty is {length_penalty}; it must be a number")
+# what cannot be searched
+def _check_search(trie, k, budget, width, length_penalty, bonus=None, exclude=None, prompts=()):
+    if not np.isfinite(length_penalty):
+        raise InputError(f"length_penalty is {length_penalty}; it must be a number")
     want = (len(prompts), len(trie.leaf))
-    if exclude is not None and (exclude.dtype != bool or exclude.shape != want): raise InputError(f"exclude has shape {exclude.shape} and kind {exclude.dtype}; give {want} of bool: one row a prompt, one column an item")
+    if exclude is not None and (exclude.dtype != bool or exclude.shape != want):
+        raise InputError(f"exclude has shape {exclude.shape} and kind {exclude.dtype}; "
+                         f"give {want} of bool: one row a prompt, one column an item")
     if bonus is not None: _gains(trie, bonus, torch.empty(len(prompts), 0, dtype=torch.float64))
-    if k < 1 or width < 1 or budget < 1: raise InputError(f"a search needs k, budget and width of 1 or more, got k={k}, budget={budget}, width={width}")
+    if k < 1 or width < 1 or budget < 1:
+        raise InputError(f"a search needs k, budget and width of 1 or more, got k={k}, budget={budget}, "
+                         f"width={width}")
     if bonus is not None and bonus.max() > 0:
-        raise InputError(f"a bonus gains up to {bonus.max():.3g} at a node; with gains above 0 an unlikely path may overtake, and nothing can be proven: shift them to at most 0")
+        raise InputError(f"a bonus gains up to {bonus.max():.3g} at a node; "
+                         "with gains above 0 an unlikely path may overtake, and nothing can be proven: "
+                         "shift them to at most 0")
 
 @torch.inference_mode()
 def tree_best(
@@ -286,7 +303,8 @@ def tree_best(
     renormalize:bool=False, # probabilities among allowed tokens only
     length_penalty:float=0.,# scores are divided by length**length_penalty
     exclude=None,           # bool [B, I]: items that are no answer
-    bonus=None,             # float [B, len(trie)], none above 0: what a path's score gains at each node; 0 at an only child
+    # float [B, len(trie)], none above 0: what a path's score gains at each node; 0 at an only child
+    bonus=None,
     pad_id:int=0,
     paths=read_paths,       # how paths are kept: `Paths` or `Branches`
 ) -> Best:
@@ -322,11 +340,12 @@ def certify(
     "Which answers of a list are the model's own best titles in the right place?"
     items = np.asarray(items)
     if items.ndim != 2 or len(items) != len(prompts) or not np.issubdtype(items.dtype, np.integer):
-        raise InputError(f"lists have shape {items.shape} and kind {items.dtype}; give whole numbers, one list for each of the {len(prompts)} prompts")
+        raise InputError(f"lists have shape {items.shape} and kind {items.dtype}; "
+                         f"give whole numbers, one list for each of the {len(prompts)} prompts")
     best = tree_best(lm, prompts, trie, items.shape[1], budget, **options)
     same = (items[:, :, None] == best.items[:, None]) & (items >= 0)[:, :, None]
-    own = np.where(same, best.scores[:, None], -np.inf).max(-1)                      # -inf: not among the titles found
-    before = (best.scores[:, None] > own[:, :, None]).sum(-1)                        # titles that stand before it
+    own = np.where(same, best.scores[:, None], -np.inf).max(-1)  # -inf: not among the titles found
+    before = (best.scores[:, None] > own[:, :, None]).sum(-1)  # titles that stand before it
     right = same.any(-1) & (own == best.scores) & best.proven
     wrong = best.proven & ~right | same.any(-1) & (before > np.arange(items.shape[1]))
     return right.astype(np.int8) - wrong
@@ -362,7 +381,8 @@ class ExactRecommender:
     ) -> Recs:
         "The `k` best titles of each case, and which of them are proven; `spent` counts the tokens of each case."
         rec, n = self.rec, len(self.catalog)
-        if not 1 <= k <= n: raise InputError(f"k is {k}, but the catalogue has {n} items; choose k from 1 to {n}")
+        if not 1 <= k <= n:
+            raise InputError(f"k is {k}, but the catalogue has {n} items; choose k from 1 to {n}")
         power = rec.length_penalty if length_penalty is None else length_penalty
         prompts, gone = rec.prompts(cases), excluder(exclude, cases, n)
         items, scores = np.full((len(cases), k), -1, np.int32), np.full((len(cases), k), -np.inf, np.float32)
@@ -371,7 +391,8 @@ class ExactRecommender:
             with merged_lora(rec.lm): best = tree_best(rec.lm, [prompts[j] for j in b], rec.trie, k, self.budget, self.width, renormalize=renormalize,
                                                   length_penalty=power, exclude=None if gone is None else gone(b), pad_id=rec.tok.pad_token_id)
             items[b], scores[b], proven[b], self.spent[b], bound[b] = best.items, best.scores, best.proven, best.spent, best.bound
-        short = np.flatnonzero((items < 0).any(1) & (bound > -np.inf))           # the budget ended before k titles were found
+        # the budget ended before k titles were found
+        short = np.flatnonzero((items < 0).any(1) & (bound > -np.inf))
         if len(short):
             i, s, _ = rec._best(prompts, short.tolist(), k, max(k, rec.beams or k), gone, desc, length_penalty=power, renormalize=renormalize)
             items[short], scores[short] = merged(items[short], scores[short], i, s)

@@ -27,11 +27,15 @@ def get_data(
     "The data of a run."
     sizes = {k: getattr(settings, k) for k in ('n_train', 'n_valid', 'n_test')}
     if data == 'toy':
-        if settings.read: raise InputError(f"the toy world is made, not read, so read={settings.read!r} says nothing; leave it out")
+        if settings.read:
+            raise InputError(f"the toy world is made, not read, so read={settings.read!r} says nothing; "
+                             "leave it out")
         world = toy_world(seed, **sizes)
         return world.split, world
     read, own = read_settings(unpack_pairs(settings.read)), sizes | dict(seed=seed, history=settings.history)
-    if both := [k for k in read if k in own]: raise InputError(f"{both[0]} is a setting of the run; give it with --set {both[0]}=... instead of --read")
+    if both := [k for k in read if k in own]:
+        raise InputError(f"{both[0]} is a setting of the run; "
+                         f"give it with --set {both[0]}=... instead of --read")
     return load_data(data, **own, **read), None
 
 # %% ../nbs/37a_inputs.ipynb #37a00008
@@ -63,4 +67,6 @@ def refuse_other_lora(
     if not path.is_file(): return
     own = json.loads(path.read_text(encoding='utf-8'))
     for key, name in dict(lora_r='r', lora_dropout='lora_dropout').items():
-        if key in changes and changes[key] != own.get(name): raise InputError(f"{model} is an adapter with {name}={own.get(name)}, which {key}={changes[key]} contradicts; leave {key} out")
+        if key in changes and changes[key] != own.get(name):
+            raise InputError(f"{model} is an adapter with {name}={own.get(name)}, which {key}={changes[key]} "
+                             f"contradicts; leave {key} out")

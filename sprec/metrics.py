@@ -17,7 +17,8 @@ from .data import Cases, Catalog, Recs
 from .errors import InputError, nearest
 
 # %% ../nbs/18_metrics.ipynb #a1800001
-def _ints(x, what='recommendations') -> np.ndarray: # item numbers of any integer kind, in one that holds -1 and their sums
+# item numbers of any integer kind, in one that holds -1 and their sums
+def _ints(x, what='recommendations') -> np.ndarray:
     x = np.asarray(x)
     whole = x.dtype.kind in 'iu'
     if not x.size: return x if whole else x.astype(np.int64)
@@ -37,7 +38,8 @@ def _ints(x, what='recommendations') -> np.ndarray: # item numbers of any intege
 def _array(items) -> np.ndarray: # recommendations as an integer array, or one clear error
     try: items = np.asarray(items)
     except ValueError:
-        raise InputError("the rows of recommendations have different lengths; fill short rows up with -1") from None
+        raise InputError("the rows of recommendations have different lengths; "
+                         "fill short rows up with -1") from None
     if items.ndim != 2 or not len(items):
         raise InputError(f"recommendations have shape {items.shape}, expected (N, K) with at least one case")
     return _ints(items)
@@ -46,14 +48,17 @@ def _top(items, k:int) -> np.ndarray: # the first `k` columns, checked
     items = _array(items)
     most = items.shape[1]
     if not 1 <= k <= most:
-        raise InputError(f"k is {k}, but each case has {most} recommendations; choose k from 1 to {most}, or recommend more")
+        raise InputError(f"k is {k}, but each case has {most} recommendations; "
+                         f"choose k from 1 to {most}, or recommend more")
     return items[:, :k]
 
 # %% ../nbs/18_metrics.ipynb #a1800005
-def _places(items, target) -> np.ndarray: # int [N]: where the target stands in its row, from 0; K where it does not
+# int [N]: where the target stands in its row, from 0; K where it does not
+def _places(items, target) -> np.ndarray:
     items, target = _array(items), _ints(target, 'targets')
     if target.shape != (len(items),):
-        raise InputError(f"there are {len(items)} rows of recommendations and targets of shape {target.shape}; they must match")
+        raise InputError(f"there are {len(items)} rows of recommendations and targets of shape "
+                         f"{target.shape}; they must match")
     found = (items == target[:,None]) & (target >= 0)[:,None]
     return np.where(found.any(1), found.argmax(1), items.shape[1])
 
@@ -86,7 +91,8 @@ def ndcg(
     return float(target_gains(items, target, k)[1].mean())
 
 # %% ../nbs/18_metrics.ipynb #3132524d
-def _first_occurrences(top): # bool [N, k] for sorted rows: an item where it stands first, empty slots left out
+# bool [N, k] for sorted rows: an item where it stands first, empty slots left out
+def _first_occurrences(top):
     new = top[:, 1:] != top[:, :-1]
     return np.concatenate([np.ones((len(top), 1), bool), new], 1) & (top >= 0)
 
@@ -104,7 +110,8 @@ def dealt_hit_ratio(
     return float(lists @ cases) / len(top)**2
 
 # %% ../nbs/18_metrics.ipynb #a180000c
-def _count(items, k:int) -> np.ndarray: # how often each different item occurs in the first `k` places, empty slots left out
+# how often each different item occurs in the first `k` places, empty slots left out
+def _count(items, k:int) -> np.ndarray:
     top = _top(items, k)
     return np.unique(top[top >= 0], return_counts=True)[1]
 
@@ -192,7 +199,8 @@ def gini(
 ) -> float:       # 0 (all alike) to 1 - 1/I (one item); nan where nothing is recommended
     "Gini coefficient of how often each of the catalogue's items is recommended."
     shown = np.sort(_count(items, k))
-    place = np.arange(n_items - len(shown), n_items) + 1     # places 1..I, fewest first; items never shown add nothing
+    # places 1..I, fewest first; items never shown add nothing
+    place = np.arange(n_items - len(shown), n_items) + 1
     return float(((2*place - n_items - 1)*shown).sum() / (n_items*shown.sum())) if len(shown) else float('nan')
 
 # %% ../nbs/18_metrics.ipynb #a1800017
@@ -233,7 +241,8 @@ def tail_items(
     head:float=.8,      # the share of training targets that the head takes, at least
 ) -> np.ndarray:        # bool [I]: not in the head
     "The items outside the smallest set that takes a share `head` of training targets; ties go to the lower item number."
-    if not 0 < head <= 1: raise InputError(f"head is {head}; choose a share above 0 and at most 1, such as .8")
+    if not 0 < head <= 1:
+        raise InputError(f"head is {head}; choose a share above 0 and at most 1, such as .8")
     ordered = np.sort(catalog.counts)[::-1]
     reached = np.cumsum(ordered)
     size = np.searchsorted(reached, head*reached[-1] - 1e-9) + 1          # of the head
@@ -267,7 +276,8 @@ def long_tail(
 # %% ../nbs/18_metrics.ipynb #a180001f
 def _matched(items, history): # refuse lists and histories of different cases
     if len(items) == len(history): return
-    raise InputError(f"there are {len(items)} rows of recommendations and {len(history)} histories; they must match")
+    raise InputError(f"there are {len(items)} rows of recommendations and {len(history)} histories; "
+                     "they must match")
 
 def novel_slots(
     items,            # int [N, K], -1 where there is none
@@ -276,7 +286,7 @@ def novel_slots(
     "Which slots hold an item that is not in their case's history."
     items, history = _array(items), _ints(history, 'histories')
     _matched(items, history)
-    columns = np.ascontiguousarray(items.T)                # places first, so that a step runs over neighbours in memory
+    columns = np.ascontiguousarray(items.T)  # places first, so that a step runs over neighbours in memory
     new = columns >= 0
     for past in np.ascontiguousarray(history.T): new &= columns != past
     return new.T
@@ -300,16 +310,17 @@ def _padded(shares, catalog): # the same, kept with the catalogue, which is aske
     return catalog.__dict__['_padded']
 
 # %% ../nbs/18_metrics.ipynb #a1800023
-def _kl_to_lists(items, history, catalog, ks, alpha, shares=None) -> dict: # k to float64 [N], for rising ks, which share the work
+# k to float64 [N], for rising ks, which share the work
+def _kl_to_lists(items, history, catalog, ks, alpha, shares=None) -> dict:
     if not 0 < alpha < 1: raise InputError(f"alpha is {alpha}; choose a share between 0 and 1, such as .01")
     share = _padded(catalog.shares if shares is None else shares, catalog)
-    def summed(rows): return np.take(share, rows.T, axis=0).sum(0)       # float64 [N, G]; -1 takes the last row
+    def summed(rows): return np.take(share, rows.T, axis=0).sum(0)  # float64 [N, G]; -1 takes the last row
     p, weight, ones, out = summed(np.asarray(history)), 0., np.ones((share.shape[1], 1)), {}
     if not p.shape[1]: return {k: np.full(len(p), np.nan) for k in ks}
     with np.errstate(invalid='ignore', divide='ignore'):
         p /= p @ ones
         none, mixed = p == 0, alpha*p
-        top = p + none                                                   # 1 where p is 0, so that its log is finite; it weighs nothing
+        top = p + none  # 1 where p is 0, so that its log is finite; it weighs nothing
         for a, b in zip((0, *ks), ks):
             weight = weight + summed(items[:, a:b])
             total = weight @ ones
@@ -356,10 +367,12 @@ def text_validity(
     return sum(t in known for t in flat) / len(flat) if flat else float('nan')
 
 # %% ../nbs/18_metrics.ipynb #a1800027
-def _distributions(p, q_log) -> tuple: # true probabilities and model log-probabilities, checked, both as float64
+# true probabilities and model log-probabilities, checked, both as float64
+def _distributions(p, q_log) -> tuple:
     p, q_log = np.asarray(p, np.float64), np.asarray(q_log, np.float64)
     if p.ndim != 2 or p.shape != q_log.shape:
-        raise InputError(f"true probabilities have shape {p.shape} and log-probabilities {q_log.shape}; both must be (N, I)")
+        raise InputError(f"true probabilities have shape {p.shape} and log-probabilities {q_log.shape}; "
+                         "both must be (N, I)")
     if (p < 0).any() or not np.allclose(p.sum(1), 1, atol=1e-6):
         raise InputError("true probabilities must be non-negative and sum to 1 in every row")
     if not (np.exp(q_log).sum(1) < 1 + 1e-3).all():
@@ -405,7 +418,8 @@ def case_rank_correlation(
     "Spearman's rank correlation of true probabilities and scores in each case."
     p, scores = np.asarray(p, np.float64), np.asarray(scores, np.float64)
     if p.ndim != 2 or p.shape != scores.shape:
-        raise InputError(f"true probabilities have shape {p.shape} and scores {scores.shape}; both must be (N, I)")
+        raise InputError(f"true probabilities have shape {p.shape} and scores {scores.shape}; "
+                         "both must be (N, I)")
     if np.isnan(p).any() or np.isnan(scores).any():
         raise InputError("NaN has no rank; give -inf to what the model cannot say")
     a, b = (r - r.mean(1, keepdims=True) for r in map(_ranks, (p, scores)))
@@ -495,9 +509,11 @@ def _of_catalog(items, cases, catalog, train): # refuse items that the catalogue
     n = len(catalog)
     has = f'the catalogue has items 0 to {n-1}'
     if items.size and not -1 <= items.min() <= items.max() < n:
-        raise InputError(f"recommendations hold items from {items.min()} to {items.max()}; {has} (-1 for none)")
+        raise InputError(f"recommendations hold items from {items.min()} to {items.max()}; "
+                         f"{has} (-1 for none)")
     worst = max(c.history.max(initial=-1) for c in (cases, train) if c is not None)
-    if worst >= n: raise InputError(f"a history holds item {worst}; {has}; are these cases of another catalogue?")
+    if worst >= n:
+        raise InputError(f"a history holds item {worst}; {has}; are these cases of another catalogue?")
     _ints(cases.history, 'histories')
     target = _ints(cases.target, 'targets')
     if len(target) and target.max() >= n:
@@ -506,12 +522,15 @@ def _of_catalog(items, cases, catalog, train): # refuse items that the catalogue
 
 # %% ../nbs/18_metrics.ipynb #a1800037
 def _one_of(name, value, known): # refuse another word
-    if value not in known: raise InputError(f"{name} is {value!r}; choose {known[0]!r} or {known[1]!r}{nearest(value, known)}")
+    if value not in known:
+        raise InputError(f"{name} is {value!r}; choose {known[0]!r} or {known[1]!r}{nearest(value, known)}")
 
-def _checked(items, cases, catalog, ks, train, denominator, history_from) -> np.ndarray: # the recommendations, if all can be used
+# the recommendations, if all can be used
+def _checked(items, cases, catalog, ks, train, denominator, history_from) -> np.ndarray:
     items = _array(items)
     if len(items) != len(cases):
-        raise InputError(f"there are {len(items)} rows of recommendations for {len(cases)} cases; they must match")
+        raise InputError(f"there are {len(items)} rows of recommendations for {len(cases)} cases; "
+                         "they must match")
     _of_catalog(items, cases, catalog, train)
     _one_of('denominator', denominator, ('cases', 'official'))
     _one_of('history_from', history_from, ('cases', 'train'))
@@ -536,7 +555,8 @@ def _accuracy_columns(items, target, ks): # name to one number a k
     return dict(HR=[(place < k).mean() for k in ks], NDCG=[((place < k)*gain).mean() for k in ks])
 
 # %% ../nbs/18_metrics.ipynb #a180003b
-def _case_columns(shown, past, catalog, ks, places): # name to one number a k, from each case's own list and history
+# name to one number a k, from each case's own list and history
+def _case_columns(shown, past, catalog, ks, places):
     apart = _kl_to_lists(shown, past, catalog, ks, .01, catalog.shares)
     slots = dict(Valid=shown >= 0, Novelty=novel_slots(shown, past))
     if catalog.counts.any(): slots['LongTail'] = tail_slots(shown, catalog)
@@ -550,7 +570,8 @@ def evaluate(
     catalog:Catalog,          # titles, categories, training counts
     ks=(1,5),                 # list lengths to measure at; a single number will do
     train:Cases=None,         # training cases; needed for history_from='train'
-    denominator:str='cases',  # 'cases': all of them; 'official': all but accuracy over cases with a known target
+    # 'cases': all of them; 'official': all but accuracy over cases with a known target
+    denominator:str='cases',
     history_from:str='cases', # whose histories fairness is compared with: 'cases' or 'train'
 ) -> dict:                    # name@k -> float, the paper's names first; TextValid where there is text, Proven@k where a search said it
     "All metrics of a set of recommendations."

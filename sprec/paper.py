@@ -51,7 +51,8 @@ def _followed(negatives): # yields (data and model, rows, setting) for each sett
             if own.loc[own[other] == held, by].nunique() > 1: yield ', '.join(map(str, key)), own, by
 
 # %% ../nbs/41d_paper.ipynb #08a0547b
-def _plans(results, details, negatives): # yields (caption, a call that draws it) for all that rows of these kinds can show
+# yields (caption, a call that draws it) for all that rows of these kinds can show
+def _plans(results, details, negatives):
     for (data, model), own in groups(results) if len(results) else ():
         where = ', '.join(filter(None, map(str, (data, model))))
         yield from _result_plans(own, where)
@@ -112,7 +113,8 @@ def _reportable(rows): # (results, details, negatives, how many results name no 
     results, details, negatives = split_rows(rows)
     named = results.method.notna() if 'method' in results else pd.Series(False, results.index)
     if not named.any() and not len(negatives):
-        raise InputError("there are no result rows to report; give the rows.jsonl of a run, or a file of rows that name a method")
+        raise InputError("there are no result rows to report; "
+                         "give the rows.jsonl of a run, or a file of rows that name a method")
     return results[named], details, negatives, int((~named).sum())
 
 def write_results(

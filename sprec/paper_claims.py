@@ -81,7 +81,8 @@ def _wanted(own, asked): # (base, metric) to the methods that some seed has besi
             if m in seeds and b in seeds and seeds[m] & seeds[b]: wanted.setdefault((b, c.metric), []).append(m)
     return wanted
 
-def _against(own, asked, level) -> dict: # (method, base, metric) to a line of `differences`, for the pairs asked about
+# (method, base, metric) to a line of `differences`, for the pairs asked about
+def _against(own, asked, level) -> dict:
     out = {}
     for (b, metric), methods in _wanted(own, asked).items():
         rows = own[own.method.isin([b, *methods]) & own[metric].notna()]
@@ -90,7 +91,8 @@ def _against(own, asked, level) -> dict: # (method, base, metric) to a line of `
     return out
 
 # %% ../nbs/41b_claims.ipynb #41b0000d
-def _pair(c, method, base, d, means, paper) -> dict: # what the rows, and the paper, say about one pair of a claim
+# what the rows, and the paper, say about one pair of a claim
+def _pair(c, method, base, d, means, paper) -> dict:
     out = dict(method=method, base=base, said='missing')
     if c.metric in paper and {method, base} <= set(paper.index):
         v, b = paper[c.metric][method], paper[c.metric][base]
@@ -103,7 +105,7 @@ def _pair(c, method, base, d, means, paper) -> dict: # what the rows, and the pa
 
 def _asked_of(own, asked, paper, level) -> list: # what one data set says to each claim
     metrics = [m for m in dict.fromkeys(c.metric for c in asked) if m in own and own[m].notna().any()]
-    asked = [c for c in asked if c.metric in metrics]                # no truth, no KL: the claim is not about this data set
+    asked = [c for c in asked if c.metric in metrics]  # no truth, no KL: the claim is not about this data set
     if not asked: return []
     means, d = own.groupby('method')[metrics].mean(), _against(own, asked, level)
     out = []
@@ -125,7 +127,8 @@ def claims(
     for (data, model), own in groups(final_rows(one_sft(rows))):
         out += [dict(data=data, model=model) | line for line in _asked_of(own, asked, of_paper(data), level)]
     if not out:
-        raise InputError("the rows hold no metric that a claim is about; they should hold DivRatio@1, ORRatio@1, MGU@1 or HR@5")
+        raise InputError("the rows hold no metric that a claim is about; "
+                         "they should hold DivRatio@1, ORRatio@1, MGU@1 or HR@5")
     return pd.DataFrame(out)
 
 # %% ../nbs/41b_claims.ipynb #41b0000e

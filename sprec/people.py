@@ -19,8 +19,10 @@ from .uncertainty import _sign_flips
 # %% ../nbs/18c_people_and_seeds.ipynb #25424d44
 def _people(users, n): # int64 [N]: a number from 0 to P - 1 a person; each unknown one has his own
     users = np.full(n, -1) if users is None else np.asarray(users)
-    if users.shape != (n,): raise InputError(f"users have shape {users.shape} for {n} cases; give one number a case")
-    if users.dtype.kind not in 'iu' or users.min(initial=0) < -1: raise InputError("users are whole numbers from 0, and -1 where unknown")
+    if users.shape != (n,):
+        raise InputError(f"users have shape {users.shape} for {n} cases; give one number a case")
+    if users.dtype.kind not in 'iu' or users.min(initial=0) < -1:
+        raise InputError("users are whole numbers from 0, and -1 where unknown")
     return people(users)
 
 def spread_over_people(
@@ -38,10 +40,11 @@ def cap_cases(
     seed:int=0,  # draws which ones stay
 ) -> np.ndarray: # int64: the cases that stay, ascending; `cases[cap_cases(cases, 5)]`
     "At most `most` cases of each person, drawn at random."
-    if not (most >= 1 and float(most).is_integer()): raise InputError(f"most is {most}; give a whole number, at least one case a person")
+    if not (most >= 1 and float(most).is_integer()):
+        raise InputError(f"most is {most}; give a whole number, at least one case a person")
     who = _people(cases.user, len(cases))
     drawn = np.random.default_rng(seed).permutation(len(who))
-    drawn = drawn[np.argsort(who[drawn], kind='stable')]                 # person by person, each in random order
+    drawn = drawn[np.argsort(who[drawn], kind='stable')]  # person by person, each in random order
     n = np.bincount(who)
     rank = np.arange(len(who)) - np.repeat(n.cumsum() - n, n)
     return np.sort(drawn[rank < most])
@@ -56,10 +59,12 @@ def _tail(theta, dof): # (probability beyond sqrt(dof) tan(theta) on either side
     norm = math.exp(math.lgamma(dof/2) - math.lgamma((dof + 1)/2))*math.sqrt(math.pi)/2
     return float(w @ np.cos(theta + (x + 1)*(top - theta)/2)**(dof - 1))*(top - theta)/2/norm, -math.cos(theta)**(dof - 1)/norm
 
-def _beyond(t, dof): return min(1., _tail(math.atan(abs(t)/math.sqrt(dof)), dof)[0]) # two-sided p of a Student variable
+# two-sided p of a Student variable
+def _beyond(t, dof): return min(1., _tail(math.atan(abs(t)/math.sqrt(dof)), dof)[0])
 
+# t_quantile for any degrees of freedom from 1 on: Newton's method from the normal quantile, which lies below
 @lru_cache(4096)
-def _reach(dof, level): # t_quantile for any degrees of freedom from 1 on: Newton's method from the normal quantile, which lies below
+def _reach(dof, level):
     theta = math.atan(NormalDist().inv_cdf((1 + level)/2)/math.sqrt(dof))
     for _ in range(60):
         p, slope = _tail(theta, dof)
@@ -73,11 +78,15 @@ OVER = ('both', 'people', 'seeds')
 
 def _table(values): # float64 [S, N], finite
     values = np.asarray(values, np.float64)
-    if values.ndim != 2 or not values.size: raise InputError(f"values have shape {values.shape}; give one row a seed and one column a case, [S, N]")
-    if not np.isfinite(values).all(): raise InputError("a value is not a number; leave out the cases that have none, for all seeds")
+    if values.ndim != 2 or not values.size:
+        raise InputError(f"values have shape {values.shape}; "
+                         "give one row a seed and one column a case, [S, N]")
+    if not np.isfinite(values).all():
+        raise InputError("a value is not a number; leave out the cases that have none, for all seeds")
     return values
 
-def _parts(values, who): # {what varies: (variance of the mean, degrees of freedom)}; nan where one alone cannot tell
+# {what varies: (variance of the mean, degrees of freedom)}; nan where one alone cannot tell
+def _parts(values, who):
     (s, n), size = values.shape, np.bincount(who)
     seeds = values.mean(1).var(ddof=1)/s if s > 1 else math.nan
     if len(size) == 1: return dict(seeds=(seeds, s - 1), people=(math.nan, 0))
@@ -116,7 +125,9 @@ def two_level_compare(
 ) -> dict:                      # difference (a - b), low, high, p, over, seeds, people, cases
     "The paired difference of two methods, for other people and other seeds."
     a, b = _table(a), _table(b)
-    if a.shape != b.shape: raise InputError(f"values have shapes {a.shape} and {b.shape}; both methods need the same seeds and cases")
+    if a.shape != b.shape:
+        raise InputError(f"values have shapes {a.shape} and {b.shape}; "
+                         "both methods need the same seeds and cases")
     d, over = a - b, 'both' if len(a) > 1 else 'people'
     mean, low, high = two_level(d, users, level, over)
     _, error, dof = _summed(d, users, over)
@@ -126,8 +137,11 @@ def two_level_compare(
 # %% ../nbs/18c_people_and_seeds.ipynb #d3bb97f5
 def _hits(a, b): # two bool [N]
     a, b = (np.asarray(x, np.float64) for x in (a, b))
-    if a.ndim != 1 or a.shape != b.shape or not len(a): raise InputError(f"hits have shapes {a.shape} and {b.shape}; give one number a case, the same cases for both")
-    if not (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()): raise InputError("a hit is 1 and a miss is 0; for other values use `two_level_compare`")
+    if a.ndim != 1 or a.shape != b.shape or not len(a):
+        raise InputError(f"hits have shapes {a.shape} and {b.shape}; "
+                         "give one number a case, the same cases for both")
+    if not (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()):
+        raise InputError("a hit is 1 and a miss is 0; for other values use `two_level_compare`")
     return a > 0, b > 0
 
 def mcnemar(
@@ -155,7 +169,9 @@ def people_sign_flips(
 ) -> dict:        # difference (mean over cases, a - b), people (who differ), p (two-sided)
     "Do two methods differ, with people as the units?"
     a, b = (_table(np.asarray(x, np.float64)[None])[0] for x in (a, b))
-    if a.shape != b.shape: raise InputError(f"values have shapes {a.shape} and {b.shape}; give one number a case, the same cases for both")
+    if a.shape != b.shape:
+        raise InputError(f"values have shapes {a.shape} and {b.shape}; "
+                         "give one number a case, the same cases for both")
     if n < 1: raise InputError(f"n is {n}; draw at least one flip")
     d = np.bincount(_people(users, len(a)), a - b)
     d = d[np.abs(d) > 1e-12]
@@ -166,7 +182,8 @@ def people_sign_flips(
 def cases_needed(
     rate:float,             # share of cases that are hit, between 0 and 1
     loss:float=.1,          # share of these hits that would be lost
-    discordant:float=None,  # share of cases that exactly one of the two hits; 2 rate (1 - rate), independent hits, if None
+    # share of cases that exactly one of the two hits; 2 rate (1 - rate), independent hits, if None
+    discordant:float=None,
     power:float=.8,         # how often such a loss is to be found
     level:float=.95,        # of the interval that is to leave out zero
 ) -> int:                   # independent cases
@@ -174,21 +191,26 @@ def cases_needed(
     for k, v in dict(rate=rate, loss=loss, power=power, level=level).items():
         if not 0 < v < 1: raise InputError(f"{k} is {v}; choose it between 0 and 1")
     d, gap = 2*rate*(1 - rate) if discordant is None else discordant, rate*loss
-    if not gap <= d <= min(1, 2*rate): raise InputError(f"discordant is {d:g}; with these hits and this loss it lies between {gap:g} and {min(1, 2*rate):g}")
+    if not gap <= d <= min(1, 2*rate):
+        raise InputError(f"discordant is {d:g}; with these hits and this loss it lies between {gap:g} and "
+                         f"{min(1, 2*rate):g}")
     z = NormalDist().inv_cdf
     return math.ceil((z((1 + level)/2)*math.sqrt(d) + z(power)*math.sqrt(d - gap*gap))**2/gap**2)
 
 # %% ../nbs/18c_people_and_seeds.ipynb #51029be8
 def seed_power(
-    effect_sd:float,    # the true difference, in standard deviations of the paired difference from seed to seed
+    effect_sd:float,  # the true difference, in standard deviations of the paired difference from seed to seed
     seeds:int,          # 2 or more
     comparisons:int=1,  # corrected for: the level of Holm's first step
     level:float=.95,
 ) -> float:
     "How often a t test over seeds finds a difference."
-    if not (seeds >= 2 and comparisons >= 1): raise InputError(f"seeds is {seeds} and comparisons {comparisons}; it takes two seeds and one comparison at least")
+    if not (seeds >= 2 and comparisons >= 1):
+        raise InputError(f"seeds is {seeds} and comparisons {comparisons}; "
+                         "it takes two seeds and one comparison at least")
     if not 0 < level < 1: raise InputError(f"level is {level}; choose it between 0 and 1, such as .95")
-    if not 0 <= effect_sd < math.inf: raise InputError(f"effect_sd is {effect_sd}; give 0 or more standard deviations")
+    if not 0 <= effect_sd < math.inf:
+        raise InputError(f"effect_sd is {effect_sd}; give 0 or more standard deviations")
     dof, e, cdf = seeds - 1, math.sqrt(seeds)*effect_sd, NormalDist().cdf
     t, w = _reach(float(dof), 1 - (1 - level)/comparisons), (np.arange(2000) + .5)/2000*(1 + 8/math.sqrt(dof))
     log = (dof - 1)*np.log(w) - dof*w*w/2
@@ -202,7 +224,9 @@ def seeds_needed(
     level:float=.95,
 ) -> int:
     "The fewest seeds that find a difference often enough."
-    if not (effect_sd > 0 and 0 < power < 1): raise InputError(f"effect_sd is {effect_sd} and power {power}; give an effect above 0 and a power between 0 and 1")
+    if not (effect_sd > 0 and 0 < power < 1):
+        raise InputError(f"effect_sd is {effect_sd} and power {power}; "
+                         "give an effect above 0 and a power between 0 and 1")
     for seeds in range(2, 201):
         if seed_power(effect_sd, seeds, comparisons, level) >= power: return seeds
     raise InputError(f"{effect_sd} standard deviations take more than 200 seeds; ask cases or people instead")
@@ -213,7 +237,8 @@ def holm_adjusted(
 ) -> np.ndarray: # float64 [K]: below .05 where Holm's procedure rejects at .05
     "Holm's adjusted p values."
     p = np.asarray(p_values, np.float64)
-    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all(): raise InputError("p values are numbers from 0 to 1; leave out comparisons that have none, and say so")
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise InputError("p values are numbers from 0 to 1; leave out comparisons that have none, and say so")
     order, out = np.argsort(p, kind='stable'), np.empty(len(p))
     out[order] = np.minimum(1, np.maximum.accumulate(p[order]*np.arange(len(p), 0, -1)))
     return out

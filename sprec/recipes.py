@@ -28,11 +28,12 @@ class Recipe(Shown):
     play:dict = field(default_factory=dict)   # settings that differ
     source:str = ''                           # where the values come from
     model:str = 'lm'                          # 'lm', or a name in SASREC
-    weights:str = ''                          # its own SFT, cases weighted by 'category' (RW) or 'popularity' (IPS) of their targets
+    weights:str = ''  # its own SFT, cases weighted by 'category' (RW) or 'popularity' (IPS) of their targets
     decode:str = 'beams'                      # how it answers: 'beams', or 'd3'
 
+    # whether it asks a SASRec
     @property
-    def guided(self) -> bool: return self.decode == 'd3' or self.play.get('smoothing_by') == 'scores' # whether it asks a SASRec
+    def guided(self) -> bool: return self.decode == 'd3' or self.play.get('smoothing_by') == 'scores'
 
 # %% ../nbs/33_recipes.ipynb #33a00002
 RECIPES = {
@@ -118,8 +119,10 @@ PRESETS = {
     'paper': dict(search='beams'),   # under every other preset too, if it does not say otherwise
     'fast': dict(n_train=2048, n_test=500, rounds=2, cases_per_round=512),
     'small': dict(rounds=3, cases_per_round=1024),
-    'lm': dict(template='bare', titles='natural', sft_lr=1e-3, lora_dropout=0., sft_epochs=1, warmup_steps=4, search='exact', leave_out_history=True, exclude_history=True,   # 40c_sft_settings
-               n_train=512, n_valid=128, n_test=64, rounds=1, cases_per_round=256, micro_batch=4),                                                # what two cores can do
+    # 40c_sft_settings
+    'lm': dict(template='bare', titles='natural', sft_lr=1e-3, lora_dropout=0., sft_epochs=1, warmup_steps=4, search='exact', leave_out_history=True, exclude_history=True,
+               # what two cores can do
+               n_train=512, n_valid=128, n_test=64, rounds=1, cases_per_round=256, micro_batch=4),
     'demo': dict(hidden=64, title_epochs=0, sft_epochs=12, sft_lr=2e-3, sft_batch=64),
 }
 TINY = dict(template='bare', lora=False, hidden=128, title_epochs=3, title_lr=3e-3, title_batch=16, sft_epochs=8, sft_lr=1e-3, sft_batch=32,
@@ -127,8 +130,11 @@ TINY = dict(template='bare', lora=False, hidden=128, title_epochs=3, title_lr=3e
 
 # %% ../nbs/33_recipes.ipynb #23a5e7cb
 _chosen = {
-    'demo': {'dpo-rn': dict(dpo_lr=1e-05, beta=1.0), 'dpo-pop': dict(dpo_lr=1e-05, beta=1.0), 'dmpo': dict(dpo_lr=1e-05, beta=1.0), 'sdpo': dict(dpo_lr=1e-05, beta=1.0), 'rosepo': dict(dpo_lr=1e-05, beta=1.0), 'sprec': dict(dpo_lr=3e-05, beta=1.0), 'sprec-stable': dict(dpo_lr=3e-05)},
-    'small': {n: dict(dpo_lr=3e-05) for n in ('dpo-rn', 'dmpo', 'sdpo', 'rosepo')} | {'sprec': dict(dpo_lr=1e-04), 'sprec-stable': dict(dpo_lr=3e-04)},
+    'demo': {n: dict(dpo_lr=1e-05, beta=1.0) for n in ('dpo-rn', 'dpo-pop', 'dmpo', 'sdpo', 'rosepo')}
+            | {'sprec': dict(dpo_lr=3e-05, beta=1.0), 'sprec-stable': dict(dpo_lr=3e-05)},
+    'small': {n: dict(dpo_lr=3e-05) for n in ('dpo-rn', 'dmpo', 'sdpo', 'rosepo')}
+             | {'sprec': dict(dpo_lr=1e-04), 'sprec-stable': dict(dpo_lr=3e-04)},
 }
 ABLATIONS = ('sprec-nosft', 'sprec-nodpo', 'sprec-rn')  # they take SPRec's values
-TUNED = {preset: own | {n: own['sprec'] for n in ABLATIONS} for preset, own in _chosen.items()} # preset -> recipe -> what validation chose
+# preset -> recipe -> what validation chose
+TUNED = {preset: own | {n: own['sprec'] for n in ABLATIONS} for preset, own in _chosen.items()}

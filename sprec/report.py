@@ -50,7 +50,8 @@ def summary(
     return pd.DataFrame(out).sort_values(by, key=lambda c: c.map(place) if c.name == 'method' else c, kind='stable', ignore_index=True)
 
 # %% ../nbs/36a_report.ipynb #c67bdd86
-def _number(v, low, high, digits): # a cell: the value, ± half the width of its interval; a dash where there is none
+# a cell: the value, ± half the width of its interval; a dash where there is none
+def _number(v, low, high, digits):
     if pd.isna(v): return '–'
     return f'{v:.{digits}f}' + ('' if pd.isna(low) else f' ±{(high-low)/2:.{digits}f}')
 
@@ -209,7 +210,7 @@ def _by_method(rows): # method to its final row, averaged over seeds
 
 # %% ../nbs/36a_report.ipynb #36a00010
 def sentences(
-    rows,              # dict method -> row of final numbers; or rows of one data set and model, averaged over their seeds
+    rows,  # dict method -> row of final numbers; or rows of one data set and model, averaged over their seeds
     base:str='sft',    # what to compare with
     close:float=.02,   # a change within this share of the base's value is none
 ) -> list:             # three sentences
@@ -236,7 +237,8 @@ def proven_words(
     return f"first answer proven in {share:.0%} of cases{rest}{help}"
 
 # %% ../nbs/36a_report.ipynb #22dd1023
-def _paired(last, metric, base, at): # rows that have a base of the same seed, with the difference as column `d`
+# rows that have a base of the same seed, with the difference as column `d`
+def _paired(last, metric, base, at):
     bases = last[last.method == base][[*at, 'seed', metric]]
     both = last.merge(bases, on=[*at, 'seed'], suffixes=('', '_base'))
     return both[both.method != base].assign(d=lambda b: b[metric] - b[f'{metric}_base']).dropna(subset='d')
@@ -263,7 +265,8 @@ def differences(
     return pd.DataFrame(out)
 
 # %% ../nbs/36a_report.ipynb #5c28c0a5
-def _reference(ax, name, v, low, high, rank) -> bool: # a dashed line at `v`; outside low..high its value, at the edge
+# a dashed line at `v`; outside low..high its value, at the edge
+def _reference(ax, name, v, low, high, rank) -> bool:
     if low <= v <= high:
         ax.axhline(v, color=color(name), ls='--', lw=1.3, label=drawn(label(name)))
         return True
@@ -286,13 +289,14 @@ def _reach(means): # (low, high): how far from the lines a panel may reach
 
 # %% ../nbs/36a_report.ipynb #36a00013
 def round_figure(
-    rows,                                                        # DataFrame or list of dict rows of one data set and model
+    rows,  # DataFrame or list of dict rows of one data set and model
     metrics=('DivRatio@1', 'ORRatio@1', 'MGU@1', 'HR@5', 'KL'),  # one panel each
 ) -> Figure:
     "Each metric by round, one line a method, a band where there are several seeds."
     s = summary(rows, metrics, by=('method', 'round'))
     moving = [m for m in in_order(s.method) if (s.method == m).sum() > 1]
-    if not moving: raise InputError("no method has more than one round, so there is no change to show; use bar_figure")
+    if not moving:
+        raise InputError("no method has more than one round, so there is no change to show; use bar_figure")
     lines, still = s[s.method.isin(moving)], s[~s.method.isin(moving)]
     metrics = known_metrics(lines, metrics)
     fig, axes = panels(len(metrics))
@@ -311,7 +315,7 @@ def round_figure(
 
 # %% ../nbs/36a_report.ipynb #bf17aa23
 def bar_figure(
-    rows,                                                  # DataFrame or list of dict rows of one data set and model
+    rows,  # DataFrame or list of dict rows of one data set and model
     metrics=('DivRatio@1', 'ORRatio@1', 'MGU@1', 'HR@5'),  # one panel each
 ) -> Figure:
     "Last round of each method, with intervals."
@@ -332,7 +336,7 @@ def bar_figure(
 
 # %% ../nbs/36a_report.ipynb #1df5e6c0
 def paired_figure(
-    rows,                                                  # DataFrame or list of dict rows of one data set and model
+    rows,  # DataFrame or list of dict rows of one data set and model
     metrics=('DivRatio@1', 'ORRatio@1', 'MGU@1', 'HR@5'),  # one panel each
     base:str='sft',                                        # what to compare with, seed by seed
     methods=None,                                          # which to show; all that were trained if None
@@ -342,8 +346,10 @@ def paired_figure(
     names = in_order(d.method if methods is None else methods)
     if methods is None: names = [n for n in names if n not in ('popularity', 'oracle')]
     d = d[d.method.isin(names)]
-    if not len(d): raise InputError(f"no trained method can be compared with {base!r}; name what to show in methods=")
-    if d.duplicated(['method', 'metric']).any(): raise InputError("the rows hold several data sets or models; choose one")
+    if not len(d):
+        raise InputError(f"no trained method can be compared with {base!r}; name what to show in methods=")
+    if d.duplicated(['method', 'metric']).any():
+        raise InputError("the rows hold several data sets or models; choose one")
     shown = list(dict.fromkeys(d.metric))
     fig, axes = panels(len(shown), cols=4, size=(2.3, .45*len(names) + .6), sharey=True)
     for ax, m in zip(axes, shown):
@@ -366,7 +372,8 @@ def popularity_figure(
 ) -> Figure:
     "How often each item is a training target, by rank, on log-log axes."
     counts = np.sort(catalog.counts)[::-1]
-    if not counts.any(): raise InputError("the catalogue has no training counts, so there is no popularity to show")
+    if not counts.any():
+        raise InputError("the catalogue has no training counts, so there is no popularity to show")
     head = counts[:max(1, round(len(counts)/10))].sum() / counts.sum()
     seen = counts[counts > 0]
     fig, (ax,) = panels(1, size=(4.5, 2.6))
@@ -384,7 +391,9 @@ def save_figures(
 ) -> list:          # paths of the PNGs
     "Save figures as folder/figures/name.png."
     paths = [Path(folder)/'figures'/f"{re.sub(r'[^a-z0-9]+', '-', str(name).lower()).strip('-') or 'figure'}.png" for name in figures]
-    if len(set(paths)) < len(paths): raise InputError(f"two figures would get the same file name: {', '.join(map(repr, figures))}; name them apart")
+    if len(set(paths)) < len(paths):
+        raise InputError(f"two figures would get the same file name: {', '.join(map(repr, figures))}; "
+                         "name them apart")
     for path, fig in zip(paths, figures.values()): write_bytes(path, png_of(fig, dpi))
     return paths
 

