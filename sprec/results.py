@@ -71,73 +71,90 @@ Steam sprec-nodpo .2220 .2006 .3910 .1884 .0620 .0294 .0790 .0776
 Steam sprec-rn .2860 .2606 .2530 .1146 .0351 .0262 .0860 .0837
 """ # arXiv 2412.09243v2, Tables 1 and 2
 
-# %% ../nbs/41a_results.ipynb #01fc5361
-PAPER_DATA = {'sprec-movielens': 'MovieLens', 'ml-10m': 'MovieLens', 'sprec-goodreads': 'Goodreads', 'goodreads': 'Goodreads',
-    'amazon-cds': 'CDs_and_Vinyl', 'steam': 'Steam'}
+# %% ../nbs/41a_results.ipynb #a4100001
+PAPER_DATA = {'sprec-movielens': 'MovieLens', 'ml-10m': 'MovieLens', 'sprec-goodreads': 'Goodreads',
+              'goodreads': 'Goodreads', 'amazon-cds': 'CDs_and_Vinyl', 'steam': 'Steam'}
 
 def paper_numbers() -> pd.DataFrame: # indexed by data set (the paper's name) and method, eight metrics
     "Tables 1 and 2 of the paper."
     lines = [l.split() for l in PAPER_ROWS.split('\n') if l]
-    return pd.DataFrame([list(map(float, l[2:])) for l in lines], pd.MultiIndex.from_tuples([tuple(l[:2]) for l in lines], names=['data', 'method']), PAPER_METRICS)
+    where = pd.MultiIndex.from_tuples([tuple(l[:2]) for l in lines], names=['data', 'method'])
+    return pd.DataFrame([list(map(float, l[2:])) for l in lines], where, PAPER_METRICS)
 
+# %% ../nbs/41a_results.ipynb #01fc5361
 def of_paper(data:str) -> pd.DataFrame: # indexed by method; empty where the data are not the paper's
     "The paper's numbers on one of our data sets."
     p = paper_numbers()
     return p.loc[PAPER_DATA[data]] if data in PAPER_DATA else p.iloc[:0].droplevel('data')
 
-# %% ../nbs/41a_results.ipynb #39db14c0
+# %% ../nbs/41a_results.ipynb #a4100003
 REFERENCES = ('popularity', 'oracle', 'sasrec', 'sasrec-full')    # shown, but not ranked
 TABLE_1 = (*REFERENCES, 'sft', 'rw', 'd3', 'dpo-rn', 'dmpo', 'sdpo', 'rosepo', 'sprec')
 TABLE_2 = ('sft', 'sprec-nosft', 'sprec-nodpo', 'sprec-rn', 'sprec', 'sprec-stable')
 RUNS = ('data', 'model', 'seed')                                  # what a run is
 
+# %% ../nbs/41a_results.ipynb #a4100004
+def _filled(file): return file.is_file() and file.stat().st_size > 0 # there, and not empty
+
 def gather(
     *files,          # paths of row files, there or not
 ) -> pd.DataFrame:   # .attrs['missing'] names the files that are not there or hold nothing yet
     "The rows of those files that exist."
-    there = [f for f in map(Path, files) if f.is_file() and f.stat().st_size]
+    there = [f for f in map(Path, files) if _filled(f)]
     df = read_rows(*there) if there else pd.DataFrame()
     df.attrs['missing'] = [Path(f).name for f in files if Path(f) not in there]
     return df
 
+# %% ../nbs/41a_results.ipynb #a4100005
 def read_results(
     *paths,          # run folders, files of rows, or patterns, as for `read_rows`
 ) -> pd.DataFrame:
     "The rows of runs, and the details that lie beside them."
-    df = read_rows(*paths)
-    files = dict.fromkeys(f.with_name('details.jsonl') for p in paths for f in row_files(p) if f.name == 'rows.jsonl')
-    more = [f for f in files if f.is_file() and f.stat().st_size]
+    df, found = read_rows(*paths), [f for p in paths for f in row_files(p)]
+    beside = dict.fromkeys(f.with_name('details.jsonl') for f in found if f.name == 'rows.jsonl')
+    more = [f for f in beside if _filled(f)]
     return pd.concat([df, read_rows(*more)], ignore_index=True) if more else df
+
+# %% ../nbs/41a_results.ipynb #39db14c0
+def _have(df, *columns): # bool a row: all of these columns are there and filled
+    there = set(columns) <= set(df)
+    return df[list(columns)].notna().all(axis=1) if there else pd.Series(False, df.index)
 
 def split_rows(
     rows,      # DataFrame or list of dict rows
 ) -> tuple:    # (results, details, negatives), each a DataFrame
     "Rows apart by kind."
     df = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-    has = lambda *cols: df[list(cols)].notna().all(axis=1) if set(cols) <= set(df) else pd.Series(False, df.index)
-    detail = has('what', 'name')
-    negative = has('random_ratio', 'n_negatives') & ~detail
+    detail = _have(df, 'what', 'name')
+    negative = _have(df, 'random_ratio', 'n_negatives') & ~detail
     return df[~detail & ~negative], df[detail], df[negative]
 
-# %% ../nbs/41a_results.ipynb #d767428e
+# %% ../nbs/41a_results.ipynb #a4100008
+def _numbers(df, cols): # (data, model, seed) to the numbers of a row
+    return {tuple(k): v for k, v in zip(df[list(RUNS)].to_numpy(), df[cols].to_numpy(float))}
+
 def one_sft(
     rows,              # DataFrame or list of dict rows
 ) -> pd.DataFrame:     # the rows, with data and model in each
     "SFT and BIGRec as one method where they are one model."
-    df = framed(rows)
+    df = framed(rows).reset_index(drop=True)
     df = df.assign(**{c: df[c].fillna('') if c in df else '' for c in ('data', 'model')})
     cols = [c for c in df if '@' in c]
-    sft = {tuple(k): v for k, v in zip(df.loc[df.method == 'sft', list(RUNS)].to_numpy(), df.loc[df.method == 'sft', cols].to_numpy(float))}
-    def fate(i):
+    sft, methods = _numbers(df[df.method == 'sft'], cols), df.method.tolist()
+    for i in df.index[df.method == 'bigrec']:
         key, own = tuple(df.loc[i, list(RUNS)]), df.loc[i, cols].to_numpy(float)
-        return 'sft' if key not in sft else None if np.array_equal(own, sft[key], equal_nan=True) else 'bigrec'
-    df = df.reset_index(drop=True)
-    fates = {i: fate(i) for i in df.index[df.method == 'bigrec']}
-    return df.assign(method=[fates.get(i, m) for i, m in enumerate(df.method)]).dropna(subset='method')
+        if key not in sft: methods[i] = 'sft'
+        elif np.array_equal(own, sft[key], equal_nan=True): methods[i] = None
+    return df.assign(method=methods).dropna(subset='method')
 
-# no comma, for lists of methods
-def title_of(method:str) -> str: return 'BIGRec (SFT)' if method == 'sft' else re.sub(r', ([^()]*)$', r' (\1)', label(method))
+# %% ../nbs/41a_results.ipynb #a4100009
+def title_of(
+    method:str,
+) -> str:      # without a comma, for lists of methods
+    "What a method is called in a table."
+    return 'BIGRec (SFT)' if method == 'sft' else re.sub(r', ([^()]*)$', r' (\1)', label(method))
 
+# %% ../nbs/41a_results.ipynb #d767428e
 def groups(
     rows,            # DataFrame or list of dict rows
     methods=None,    # which to keep; all if None
@@ -168,21 +185,44 @@ def holm(
         left = [i for i in left if i not in passed]
     return [i in found for i in range(len(each))]
 
-# %% ../nbs/41a_results.ipynb #bd29c661
+# %% ../nbs/41a_results.ipynb #a410000c
 def _places(values:pd.Series, way:str) -> dict: # method -> 1 or 2
     best = sorted(set(values.dropna()), reverse=way == '↑')[:2] if way and values.notna().sum() > 1 else []
     return {m: best.index(v) + 1 for m, v in values.items() if v in best}
 
-# (method, metric) -> (difference, low, high, mark), against the base
-def _marks(own, metrics, base, level) -> dict:
+# %% ../nbs/41a_results.ipynb #a410000e
+def _tested(own, base): # methods that some seed has beside the base
     seeds = own.groupby('method').seed.agg(set)
-    tested = [m for m in seeds.index if m not in (base, 'popularity', 'oracle') and base in seeds.index and seeds[m] & seeds[base]]
-    if not tested: return {}
-    out, d = {}, differences(own[own.method.isin([base, *tested])], metrics, base, level)
+    if base not in seeds.index: return []
+    return [m for m in seeds.index if m not in (base, 'popularity', 'oracle') and seeds[m] & seeds[base]]
+
+def _mark(r, sure): # of a paired difference
+    if sure: return '‡'
+    return '†' if r.low > 0 or r.high < 0 else ''
+
+def _marks(own, metrics, base, level) -> dict: # (method, metric) -> (difference, low, high, mark), against the base
+    tested, out = _tested(own, base), {}
+    if not tested: return out
+    d = differences(own[own.method.isin([base, *tested])], metrics, base, level)
     for m, col in d.groupby('metric', sort=False):
         for r, sure in zip(col.itertuples(), holm(col.each.tolist(), level)):
-            out[r.method, m] = r.difference, r.low, r.high, '‡' if sure else '†' if r.low > 0 or r.high < 0 else ''
+            out[r.method, m] = r.difference, r.low, r.high, _mark(r, sure)
     return out
+
+# %% ../nbs/41a_results.ipynb #bd29c661
+# of one data set and model, a line for each method and metric; `paper`: its numbers there
+def _lines(own, metrics, base, level, paper):
+    s = summary(own, metrics, ('method',), level).set_index('method')
+    have = [m for m in metrics if m in s]
+    marks = _marks(own, have, base, level)
+    for m in have:
+        places = _places(s[m].drop(list(REFERENCES), errors='ignore'), arrow(m))
+        theirs = paper[m] if m in paper else {}
+        for name, r in s.iterrows():
+            d, low, high, mark = marks.get((name, m), (np.nan, np.nan, np.nan, ''))
+            yield dict(method=name, metric=m, mean=r[m], low=r[f'{m}_low'], high=r[f'{m}_high'], seeds=int(r.seeds),
+                       place=places.get(name, 0), difference=d, d_low=low, d_high=high, mark=mark,
+                       paper=theirs.get(name, np.nan))
 
 def main_table(
     rows,                    # DataFrame or list of dict rows
@@ -190,48 +230,50 @@ def main_table(
     base:str='sprec',        # what to test against, seed by seed
     methods=None,            # which to show, such as TABLE_1; all if None
     level:float=.95,         # of intervals and marks
-) -> pd.DataFrame:           # one line for each data set, model, method and metric: mean, low, high, seeds, place, difference, d_low, d_high, mark, paper
+) -> pd.DataFrame:           # a line for each data set, model, method and metric, with the columns of `_lines`
     "Last rounds over seeds, with places, paired tests and the paper's numbers."
     out = []
     for (data, model), own in groups(rows, methods):
-        s, paper = summary(own, metrics, ('method',), level).set_index('method'), of_paper(data)
-        have = [m for m in metrics if m in s]
-        marks = _marks(own, have, base, level)
-        for m in have:
-            places = _places(s[m].drop(list(REFERENCES), errors='ignore'), arrow(m))
-            for name, r in s.iterrows():
-                d, low, high, mark = marks.get((name, m), (np.nan, np.nan, np.nan, ''))
-                out.append(dict(data=data, model=model, method=name, metric=m, mean=r[m], low=r[f'{m}_low'], high=r[f'{m}_high'], seeds=int(r.seeds), place=places.get(name, 0),
-                    difference=d, d_low=low, d_high=high, mark=mark, paper=paper[m].get(name, np.nan) if m in paper else np.nan))
+        lines = _lines(own, metrics, base, level, of_paper(data))
+        out += [dict(data=data, model=model) | line for line in lines]
     return pd.DataFrame(out).assign(base=base, level=level)
 
-# %% ../nbs/41a_results.ipynb #d3ca3741
+# %% ../nbs/41a_results.ipynb #a4100010
 def _named(methods) -> str: # 'A, B and C'
     names = [title_of(m) for m in methods]
     return ' and '.join(filter(None, [', '.join(names[:-1]), *names[-1:]]))
 
+def _averaged_note(cells): # over how many seeds, and how sure
+    seeds = sorted(set(cells.seeds))
+    if seeds[-1] == 1: return 'Last round, one seed: there are no intervals and nothing is tested.'
+    over = f'{seeds[-1]} seeds' if len(seeds) == 1 else f'{seeds[0]} to {seeds[-1]} seeds'
+    return f'Last round, mean over {over}, ± half the width of its {cells.level.iloc[0]:.0%} interval.'
+
+def _ranked_note(cells, second): # who is ranked, and how it is shown
+    methods = in_order(cells.method)
+    others = [m for m in methods if m in REFERENCES]
+    aside = f'; for reference and not ranked: {_named(others)}' if others else ''
+    return f'Best in bold and second {second} among {len(methods) - len(others)} methods{aside}.'
+
+def _tested_note(cells): # what was tested against what
+    base, tested = cells.base.iloc[0], cells[cells.d_low.notna()]
+    if not len(tested):
+        return '' if base in set(cells.method) else f'{title_of(base)} is not measured, so nothing is tested against it.'
+    k = tested.groupby('metric').size().max()
+    return (f"Differences to {title_of(base)} of the same seed: † the {cells.level.iloc[0]:.0%} interval leaves out zero, "
+            f"‡ also by Holm's correction over the {k} methods tested in a column.")
+
+# %% ../nbs/41a_results.ipynb #d3ca3741
 def note(
     cells,                        # lines of `main_table`, one data set and model
     second:str='underlined',      # how second place is shown
     paper:str='in parentheses',   # where the paper's numbers are
 ) -> str:
     "What a reader of the table must know."
-    methods, base, percent = in_order(cells.method), cells.base.iloc[0], f'{cells.level.iloc[0]:.0%}'
-    seeds = sorted(set(cells.seeds))
-    over = f'{seeds[-1]} seeds' if len(seeds) == 1 else f'{seeds[0]} to {seeds[-1]} seeds'
-    out = [f'Last round, mean over {over}, ± half the width of its {percent} interval.' if seeds[-1] > 1 else
-           'Last round, one seed: there are no intervals and nothing is tested.']
-    ranked, others = [m for m in methods if m not in REFERENCES], [m for m in methods if m in REFERENCES]
-    if (cells.place > 0).any():
-        out.append(f"Best in bold and second {second} among {len(ranked)} methods" + (f'; for reference and not ranked: {_named(others)}.' if others else '.'))
-    tested = cells[cells.d_low.notna()]
-    if len(tested):
-        k = tested.groupby('metric').size().max()
-        out.append(f"Differences to {title_of(base)} of the same seed: † the {percent} interval leaves out zero, "
-                   f"‡ also by Holm's correction over the {k} methods tested in a column.")
-    elif base not in methods: out.append(f'{title_of(base)} is not measured, so nothing is tested against it.')
-    if cells.paper.notna().any(): out.append(f"The paper's numbers (one run of Llama-3.2-1B-Instruct) are {paper}.")
-    return ' '.join(out)
+    theirs = cells.paper.notna().any()
+    parts = [_averaged_note(cells), _ranked_note(cells, second) if (cells.place > 0).any() else '', _tested_note(cells),
+             f"The paper's numbers (one run of Llama-3.2-1B-Instruct) are {paper}." if theirs else '']
+    return ' '.join(filter(None, parts))
 
 # %% ../nbs/41a_results.ipynb #39a8c5f6
 def to_md(
@@ -241,88 +283,136 @@ def to_md(
     lines = [list(df.columns), [':--']*df.shape[1], *df.astype(str).to_numpy().tolist()]
     return '\n'.join('| ' + ' | '.join(c if i == 1 else escaped(c) for c in line) + ' |' for i, line in enumerate(lines)) + '\n'
 
-# %% ../nbs/41a_results.ipynb #e0ecd639
+# %% ../nbs/41a_results.ipynb #a4100013
 @dataclass(frozen=True)
 class _Cell: # one cell as text: value, half width, mark, paper's number, place
     value:str = '–'; half:str = ''; mark:str = ''; paper:str = ''; place:int = 0
+
+    @property
+    def beside(self): # what stands behind the value: half width, mark, paper's number
+        return ' '.join(filter(None, [self.half, f'({self.paper})' if self.paper else '']))
 
 def _cell(r, digits) -> _Cell: # from a line of `main_table`
     if r is None: return _Cell()
     paper = '' if pd.isna(r.paper) else f'{r.paper:.4f}'
     if pd.isna(r.mean): return _Cell(paper=paper)
-    return _Cell(f'{r.mean:.{digits}f}', '' if pd.isna(r.low) else f'±{(r.high - r.low)/2:.{digits}f}', r.mark, paper, r.place)
+    half = '' if pd.isna(r.low) else f'±{(r.high - r.low)/2:.{digits}f}'
+    return _Cell(f'{r.mean:.{digits}f}', half, r.mark, paper, r.place)
 
+# %% ../nbs/41a_results.ipynb #a4100014
 # yields (heading, metrics, lines, cells): lines are (method, its seeds if they differ, [_Cell])
 def _blocks(cells, digits):
     for (data, model), own in cells.groupby(['data', 'model'], sort=False):
         metrics, at = list(dict.fromkeys(own.metric)), {(r.method, r.metric): r for r in own.itertuples()}
-        uneven = own.seeds.nunique() > 1
-        lines = [(m, f' ({own.seeds[own.method == m].max()} seeds)' if uneven else '', [_cell(at.get((m, k)), digits) for k in metrics]) for m in in_order(own.method)]
+        uneven, lines = own.seeds.nunique() > 1, []
+        for m in in_order(own.method):
+            seeds = f' ({own.seeds[own.method == m].max()} seeds)' if uneven else ''
+            lines.append((m, seeds, [_cell(at.get((m, k)), digits) for k in metrics]))
         yield ', '.join(filter(None, map(str, (data, model)))), metrics, lines, own
+
+def _headings(metrics): return [f'{m} {arrow(m)}'.strip() for m in metrics]
+
+# %% ../nbs/41a_results.ipynb #e0ecd639
+def _md_cell(c): # bold for the first place, italics for the second
+    value = {1: f'**{c.value}**', 2: f'*{c.value}*'}.get(c.place, c.value)
+    return ' '.join(filter(None, [value, c.half, c.mark, f'({c.paper})' if c.paper else '']))
 
 def to_markdown(
     cells,         # from `main_table`
     digits:int=4,  # decimals
 ) -> str:
     "The tables in Markdown, each with its heading and its note."
-    def text(c):
-        v = {1: f'**{c.value}**', 2: f'*{c.value}*'}.get(c.place, c.value)
-        return ' '.join(filter(None, [v, c.half, c.mark, f'({c.paper})' if c.paper else '']))
     out = []
     for heading, metrics, lines, own in _blocks(cells, digits):
-        table = [['method', *(f'{m} {arrow(m)}'.strip() for m in metrics)], [':--'] + ['--:']*len(metrics), *([escaped(title_of(m) + n), *map(text, cs)] for m, n, cs in lines)]
-        out += [f'**{escaped(heading)}**\n' if heading else '', *('| ' + ' | '.join(line) + ' |' for line in table), f"\n{escaped(note(own, 'in italics'))}\n"]
+        table = [['method', *_headings(metrics)], [':--'] + ['--:']*len(metrics)]
+        table += [[escaped(title_of(m) + seeds), *map(_md_cell, cs)] for m, seeds, cs in lines]
+        if heading: out.append(f'**{escaped(heading)}**\n')
+        else: out.append('')
+        out += ['| ' + ' | '.join(line) + ' |' for line in table]
+        out.append(f"\n{escaped(note(own, 'in italics'))}\n")
     return '\n'.join(out).strip() + '\n'
 
 # %% ../nbs/41a_results.ipynb #87e723ae
+def _html_cell(c): # bold for the first place, underlined for the second; half width and paper's number below
+    value = {1: f'<b>{c.value}</b>', 2: f'<u>{c.value}</u>'}.get(c.place, c.value)
+    if c.mark: value += f'<sup>{c.mark}</sup>'
+    if c.beside: value += f'<br><small>{c.beside}</small>'
+    return f'<td class=n>{value}</td>'
+
 def to_html(
     cells,         # from `main_table`
     digits:int=4,  # decimals
 ) -> Markup:       # shows in a notebook by IPython's HTML, and in `html_report`
     "The tables in HTML, each with its note."
-    def text(c):
-        v = {1: f'<b>{c.value}</b>', 2: f'<u>{c.value}</u>'}.get(c.place, c.value) + (f'<sup>{c.mark}</sup>' if c.mark else '')
-        return v + (f"<br><small>{' '.join(filter(None, [c.half, f'({c.paper})' if c.paper else '']))}</small>" if c.half or c.paper else '')
     out = []
     for heading, metrics, lines, own in _blocks(cells, digits):
-        head = '<tr><th>method</th>' + ''.join(f'<th class=n>{html.escape(f"{m} {arrow(m)}".strip())}</th>' for m in metrics) + '</tr>'
-        body = ''.join(f'<tr><td>{html.escape(title_of(m) + n)}</td>' + ''.join(f'<td class=n>{text(c)}</td>' for c in cs) + '</tr>' for m, n, cs in lines)
-        out.append((f'<p><b>{html.escape(heading)}</b></p>' if heading else '') + f'<div class=wide><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
-                   f'<p class=note>{html.escape(note(own))}</p>')
+        columns = ''.join(f'<th class=n>{html.escape(h)}</th>' for h in _headings(metrics))
+        body = [f'<tr><td>{html.escape(title_of(m) + seeds)}</td>' + ''.join(map(_html_cell, cs)) + '</tr>' for m, seeds, cs in lines]
+        table = f"<table><thead><tr><th>method</th>{columns}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        above = f'<p><b>{html.escape(heading)}</b></p>' if heading else ''
+        out.append(f'{above}<div class=wide>{table}</div><p class=note>{html.escape(note(own))}</p>')
     return Markup('\n'.join(out))
 
+# %% ../nbs/41a_results.ipynb #a4100018
+_TEX = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}', '±': r'$\pm$', '–': '--',
+        '↑': r'$\uparrow$', '↓': r'$\downarrow$', '†': r'$^{\dagger}$', '‡': r'$^{\ddagger}$'}
+_TEX |= {c: f'\\{c}' for c in '&%$#_{}'}
+
+def tex(
+    text:str,
+) -> str:      # in one line
+    "Text as LaTeX shows it."
+    return ''.join(_TEX.get(c, c) for c in ' '.join(str(text).split()))
+
+# %% ../nbs/41a_results.ipynb #a410001a
+def _tex_cell(c): # bold for the first place, underlined for the second
+    value = {1: rf'\textbf{{{tex(c.value)}}}', 2: rf'\underline{{{tex(c.value)}}}'}.get(c.place, tex(c.value))
+    return value + tex(c.mark) + (rf'\,{{\tiny {tex(c.half)}}}' if c.half else '')
+
+def _tex_rows(lines): # our numbers, the paper's below them, references apart by a rule
+    rows, before = [], None
+    for m, seeds, cs in lines:
+        if before in REFERENCES and m not in REFERENCES: rows.append(r'\midrule')
+        rows.append(' & '.join([tex(title_of(m) + seeds), *map(_tex_cell, cs)]) + r' \\')
+        theirs = [rf'{{\tiny {c.paper or "--"}}}' for c in cs]
+        if any(c.paper for c in cs): rows.append(' & '.join([r'\quad{\tiny paper}', *theirs]) + r' \\')
+        before = m
+    return rows
+
 # %% ../nbs/41a_results.ipynb #f797d372
-_TEX = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}', '±': r'$\pm$', '–': '--', '↑': r'$\uparrow$', '↓': r'$\downarrow$',
-    '†': r'$^{\dagger}$', '‡': r'$^{\ddagger}$'} | {c: f'\\{c}' for c in '&%$#_{}'}
-
-def tex(text:str) -> str: return ''.join(_TEX.get(c, c) for c in ' '.join(str(text).split()))
-
 def to_latex(
     cells,               # from `main_table`
     digits:int=4,        # decimals
     name:str='results',  # begins the labels: tab:NAME-DATA
 ) -> str:                # one table* environment for each data set and model
     "The tables in LaTeX, for a document that loads booktabs and graphicx."
-    def text(c):
-        v = {1: rf'\textbf{{{tex(c.value)}}}', 2: rf'\underline{{{tex(c.value)}}}'}.get(c.place, tex(c.value))
-        return v + tex(c.mark) + (rf'\,{{\tiny {tex(c.half)}}}' if c.half else '')
     out = []
     for i, (heading, metrics, lines, own) in enumerate(_blocks(cells, digits)):
-        slug, rows = re.sub(r'[^a-z0-9]+', '-', heading.lower()).strip('-') or str(i), []
-        for j, (m, n, cs) in enumerate(lines):
-            if j and m not in REFERENCES and lines[j-1][0] in REFERENCES: rows.append(r'\midrule')
-            rows.append(' & '.join([tex(title_of(m) + n), *map(text, cs)]) + r' \\')
-            if any(c.paper for c in cs): rows.append(' & '.join([r'\quad{\tiny paper}', *(rf'{{\tiny {c.paper or "--"}}}' for c in cs)]) + r' \\')
+        slug = re.sub(r'[^a-z0-9]+', '-', heading.lower()).strip('-') or str(i)
         says = note(own, paper='in small type below ours')
-        out.append('\n'.join([r'\begin{table*}[t]', r'\centering\scriptsize\setlength{\tabcolsep}{3pt}', rf'\caption{{{tex(f"{heading}. {says}" if heading else says)}}}',
-            rf'\label{{tab:{name}-{slug}}}',
-            r'\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%', rf"\begin{{tabular}}{{l{'r'*len(metrics)}}}", r'\toprule', ' & '.join(['Method', *(tex(f'{m} {arrow(m)}'.strip()) for m in metrics)]) + r' \\',
-            r'\midrule', *rows, r'\bottomrule', r'\end{tabular}}', r'\end{table*}', '']))
+        caption = tex(f'{heading}. {says}' if heading else says)
+        columns = ' & '.join(['Method', *map(tex, _headings(metrics))]) + r' \\'
+        out.append('\n'.join([
+            r'\begin{table*}[t]', r'\centering\scriptsize\setlength{\tabcolsep}{3pt}', rf'\caption{{{caption}}}',
+            rf'\label{{tab:{name}-{slug}}}', r'\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%',
+            rf"\begin{{tabular}}{{l{'r'*len(metrics)}}}", r'\toprule', columns, r'\midrule', *_tex_rows(lines),
+            r'\bottomrule', r'\end{tabular}}', r'\end{table*}', '']))
     return '\n'.join(out)
 
-# %% ../nbs/41a_results.ipynb #4f555d51
+# %% ../nbs/41a_results.ipynb #a410001c
 def _seeds(seeds) -> str: return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}"
 
+def _lacking(rounds, methods, seeds): # what of a plan a data set lacks, in words; rounds: (method, seed) to the last round
+    whole = {m: rounds[m] for m in methods if m in rounds.index and any(x in rounds[m] for x in seeds)}
+    yield _named([m for m in methods if m not in whole])
+    left = {m: tuple(x for x in seeds if x not in whole[m]) for m in whole}
+    for lack in dict.fromkeys(filter(None, left.values())):
+        yield f'{_seeds(lack)} of {_named([m for m in left if left[m] == lack])}'
+    for m, own in whole.items():
+        short = [x for x in seeds if x in own and own[x] < own.max()]
+        if short: yield f'{title_of(m)} beyond round {min(own[x] for x in short):.0f} of {own.max():.0f} ({_seeds(short)})'
+
+# %% ../nbs/41a_results.ipynb #a410001d
 def not_measured(
     rows,          # DataFrame or list of dict rows; may be empty
     plan:dict,     # data set -> (methods, seeds)
@@ -332,46 +422,51 @@ def not_measured(
     rounds, gone = df.groupby(['data', 'method', 'seed'])['round'].max(), []
     for data, (methods, seeds) in plan.items():
         if data not in rounds.index: gone.append(f'{data}: nothing yet'); continue
-        whole = {m: rounds[data][m] for m in methods if m in rounds[data].index and any(x in rounds[data][m] for x in seeds)}
-        parts = [_named([m for m in methods if m not in whole])]
-        left = {m: tuple(x for x in seeds if x not in whole[m]) for m in whole}
-        for lack in dict.fromkeys(filter(None, left.values())): parts.append(f'{_seeds(lack)} of {_named([m for m in left if left[m] == lack])}')
-        for m, own in whole.items():
-            if short := [x for x in seeds if x in own and own[x] < own.max()]:
-                parts.append(f'{title_of(m)} beyond round {min(own[x] for x in short):.0f} of {own.max():.0f} ({_seeds(short)})')
-        if any(parts): gone.append(f"{data}: {', '.join(filter(None, parts))}")
-    return f"Not measured yet: {'; '.join(gone)}." if gone else \
-        'All that was planned is measured: ' + '; '.join(f'{d}, {len(m)} methods, {len(s)} seeds' for d, (m, s) in plan.items()) + '.'
+        parts = ', '.join(filter(None, _lacking(rounds[data], methods, seeds)))
+        if parts: gone.append(f'{data}: {parts}')
+    if gone: return f"Not measured yet: {'; '.join(gone)}."
+    done = '; '.join(f'{d}, {len(m)} methods, {len(s)} seeds' for d, (m, s) in plan.items())
+    return f'All that was planned is measured: {done}.'
+
+# %% ../nbs/41a_results.ipynb #a410001e
+def _beside(own, metric): # the sentence on one data set and model; '' where there is nothing to compare
+    best = own[~own.method.isin(REFERENCES)].nlargest(1, 'mean')
+    refs = own[own.method.isin(REFERENCES)].sort_values('mean', ascending=False)
+    if not len(best) or not len(refs): return ''
+    b = best.iloc[0]
+    more = [f'{title_of(r.method)} ({r.mean:.4f})' for r in refs.itertuples() if r.mean > b['mean']]
+    above = f"{joined(more)} {'lies' if len(more) == 1 else 'lie'} above it" if more else 'none lies above it'
+    return (f'by mean {metric}, the best ranked method is {title_of(b.method)} ({b["mean"]:.4f}); '
+            f'of those shown for reference, {above}.')
 
 def best_beside(
     cells,        # from `main_table`
     metric='HR@5',
 ) -> list:        # a sentence for each data set that has methods for reference
     "How the methods shown for reference compare with the best ranked one."
-    out = []
-    for (data, model), own in cells[(cells.metric == metric) & cells['mean'].notna()].groupby(['data', 'model'], sort=False):
-        best = own[~own.method.isin(REFERENCES)].nlargest(1, 'mean')
-        refs = own[own.method.isin(REFERENCES)].sort_values('mean', ascending=False)
-        if not len(best) or not len(refs): continue
-        b = best.iloc[0]; top = f'{title_of(b.method)} ({b["mean"]:.4f})'
-        more = [f'{title_of(r.method)} ({r.mean:.4f})' for r in refs.itertuples() if r.mean > b['mean']]
-        out.append(f"{data or 'Here'}: by mean {metric}, the best ranked method is {top}; of those shown for reference, "
-                   f"{joined(more) + (' lies' if len(more) == 1 else ' lie') + ' above it' if more else 'none lies above it'}.")
-    return out
+    own = cells[(cells.metric == metric) & cells['mean'].notna()]
+    said = [(data, _beside(part, metric)) for (data, model), part in own.groupby(['data', 'model'], sort=False)]
+    return [f"{data or 'Here'}: {s}" for data, s in said if s]
 
+# %% ../nbs/41a_results.ipynb #a410001f
 def mixed(
     rows,        # DataFrame or list of dict rows
 ) -> list:       # a sentence for each data set in which settings differ
     "Which methods were run twice with different settings, so that only the last rows count."
     df, out = one_sft(rows), []
     if 'config_hash' not in df: return out
-    twice = df.groupby(['data', 'model', 'method', 'seed']).config_hash.nunique().loc[lambda n: n > 1].reset_index()
-    for (data, model), own in twice.groupby(['data', 'model'], sort=False):
-        out.append(f"{data or 'Here'}: {_named(in_order(own.method))} {'was' if own.method.nunique() == 1 else 'were'} run "
-                   f"with several settings ({_seeds(set(own.seed))}); the rows read last count.")
+    several = df.groupby(['data', 'model', 'method', 'seed']).config_hash.nunique().loc[lambda n: n > 1].reset_index()
+    for (data, model), own in several.groupby(['data', 'model'], sort=False):
+        verb = 'was' if own.method.nunique() == 1 else 'were'
+        out.append(f"{data or 'Here'}: {_named(in_order(own.method))} {verb} run with several settings "
+                   f"({_seeds(set(own.seed))}); the rows read last count.")
     return out
 
-def origin(rows) -> str:
+# %% ../nbs/41a_results.ipynb #4f555d51
+def origin(
+    rows,        # DataFrame
+) -> str:
     "Commit, versions, machine and size of rows."
     def of(c): return ', '.join(sorted({str(v) for v in rows[c].dropna()})) if c in rows else ''
-    return '; '.join(filter(None, [f'{len(rows):,} rows', f"commit {of('commit')}" if of('commit') else '', of('versions'), of('hardware')])) + '.'
+    commit = f"commit {of('commit')}" if of('commit') else ''
+    return '; '.join(filter(None, [f'{len(rows):,} rows', commit, of('versions'), of('hardware')])) + '.'
