@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from transformers import AttentionInterface
 from .data import Cases, Recs
-from .decode import LMRecommender, Prefix, _gains, excluder, read_prompts
+from .decode import LMRecommender, Prefix, _gains, _without, excluder, read_prompts
 from .errors import InputError
 from .models import merged_lora
 from .tree import tree_refusal, unwrap
@@ -45,7 +45,8 @@ class Branches:
         sees = torch.cat([own, torch.eye(m, dtype=torch.bool, device=own.device).expand(b, -1, -1)], -1)
         older = torch.nn.functional.pad(self.seen, (0, m))
         self.seen = torch.cat([older, sees], 1)
-        return self.pre.write(tokens, level - 1, sees), torch.arange(w + 1, w + m + 1, device=own.device).expand(b, -1)
+        slots = torch.arange(w + 1, w + m + 1, device=own.device).expand(b, -1)
+        return self.pre.write(tokens, level - 1, sees), slots
 
     def keep(self, rows): # int64: the prompts that go on
         "Keep some of the prompts."
@@ -68,7 +69,8 @@ def path_attention(
     q = query.view(b, kv, h//kv, m, d) * (d**-.5 if scaling is None else scaling)
     to_prompt = (q.flatten(2, 3) @ past_k.mT).view(b, kv, h//kv, m, -1)
     to_path = (q.permute(0, 3, 1, 2, 4) @ path_k.mT).permute(0, 2, 3, 1, 4)  # [b, kv, g, m, D]
-    scores = torch.cat([to_prompt.masked_fill(pool.unread, -torch.inf), to_path.masked_fill(pool.unused, -torch.inf)], -1)
+    to_prompt, to_path = to_prompt.masked_fill(pool.unread, -torch.inf), to_path.masked_fill(pool.unused, -torch.inf)
+    scores = torch.cat([to_prompt, to_path], -1)
     p, width = scores.softmax(-1), past_k.shape[2]
     out = (p[..., :width].flatten(2, 3) @ past_v).view(b, kv, h//kv, m, d)
     out = out + (p[..., width:].permute(0, 3, 1, 2, 4) @ path_v).permute(0, 2, 3, 1, 4)
@@ -98,8 +100,10 @@ class Paths:
         return [x[self.path].transpose(2, 3) for x in self.written[layer]]
 
     def _slots(self, b, m): # int64 [b, m]: free slots, made where there are too few
-        if (more := self.used + b*m - len(self.paths)) > 0:
-            wider = lambda x: torch.cat([x, x.new_zeros(max(more, len(self.paths)), *x.shape[1:])])
+        more = self.used + b*m - len(self.paths)
+        if more > 0:
+            more = max(more, len(self.paths))
+            def wider(x): return torch.cat([x, x.new_zeros(more, *x.shape[1:])])
             self.paths, self.written = wider(self.paths), [[wider(x) for x in both] for both in self.written]
         self.used += b*m
         return torch.arange(self.used - b*m, self.used, device=self.paths.device).view(b, m)
@@ -127,27 +131,35 @@ class Paths:
         # four dimensions: the model makes none of its own
         mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=level.device)
         with self._reading():
-            logits = self.lm(input_ids=tokens, position_ids=self.length[:, None] + level - 1, attention_mask=mask, past_key_values=self, use_cache=True).logits
-        return (logits if logits.dtype == torch.float64 else logits.float()), self.slots
+            out = self.lm(input_ids=tokens, position_ids=self.length[:, None] + level - 1, attention_mask=mask,
+                          past_key_values=self, use_cache=True).logits
+        return (out if out.dtype == torch.float64 else out.float()), self.slots
 
     def keep(self, rows): # as in `Branches`
         "Keep some of the prompts."
         self.prompt = [(k[rows], v[rows]) for k, v in self.prompt]
         self.unread, self.length = self.unread[rows], self.length[rows]
 
-# %% ../nbs/16b_exact.ipynb #1e7eb2ee
+# %% ../nbs/16b_exact.ipynb #b1600001
 PATH_FAMILIES = frozenset('llama mistral qwen2 qwen3 smollm3 granite gpt2'.split())
 
-def paths_refusal(model) -> str:
-    "Why a model must take `Branches`; empty if it can take `Paths`."
-    if reason := tree_refusal(model): return reason
-    config = unwrap(model).config
-    if config._attn_implementation != 'sdpa': return f"attention {config._attn_implementation!r} is not handed over"
-    if config.model_type not in PATH_FAMILIES: return f"the model family {config.model_type!r} was not checked with gathered paths"
-    kinds = set(getattr(config, 'layer_types', None) or ['full_attention'])
-    sliding = kinds != {'full_attention'} or getattr(config, 'sliding_window', None) and not getattr(config, 'layer_types', None)
-    return 'its window slides' if sliding else ''
+def _slides(config): # whether a window of attention slides over the row
+    kinds = getattr(config, 'layer_types', None)
+    if kinds: return set(kinds) != {'full_attention'}
+    return bool(getattr(config, 'sliding_window', None))
 
+def paths_refusal(
+    model,     # a causal language model
+) -> str:
+    "Why a model must take `Branches`; empty if it can take `Paths`."
+    reason, config = tree_refusal(model), unwrap(model).config
+    if reason: return reason
+    if config._attn_implementation != 'sdpa': return f"attention {config._attn_implementation!r} is not handed over"
+    if config.model_type not in PATH_FAMILIES:
+        return f"the model family {config.model_type!r} was not checked with gathered paths"
+    return 'its window slides' if _slides(config) else ''
+
+# %% ../nbs/16b_exact.ipynb #1e7eb2ee
 def read_paths(
     lm, prompts,    # a causal language model in eval mode; B lists of token ids
     pad_id:int=0,   # fills shorter prompts up
@@ -186,9 +198,9 @@ class Queue:
     def push(self, node, run, slot, limit):
         "Paths that may go on."
         self._only(self.limit >= self.goal)
-        new, goal = (node, run, slot, limit), limit >= self.goal
-        both = lambda old, new: np.concatenate([old, new[goal]])
-        self.node, self.run, self.slot, self.limit = map(both, (self.node, self.run, self.slot, self.limit), new)
+        stay, old = limit >= self.goal, (self.node, self.run, self.slot, self.limit)
+        both = [np.concatenate([a, b[stay]]) for a, b in zip(old, (node, run, slot, limit))]
+        self.node, self.run, self.slot, self.limit = both
 
     def pop(self, m):
         "Take the m likeliest open paths out: (nodes, log-probabilities, slots)."
@@ -200,7 +212,9 @@ class Queue:
         self.spent += len(best)
         return out
 
-    def _only(self, keep): self.node, self.run, self.slot, self.limit = (x[keep] for x in (self.node, self.run, self.slot, self.limit))
+    def _only(self, keep):
+        kept = (x[keep] for x in (self.node, self.run, self.slot, self.limit))
+        self.node, self.run, self.slot, self.limit = kept
 
 # %% ../nbs/16b_exact.ipynb #fc5d7abf
 def spread(
@@ -226,7 +240,7 @@ def spread(
                          "were its weights damaged, or its training rate too high?")
     return child, row, logp
 
-# %% ../nbs/16b_exact.ipynb #f7f2e959
+# %% ../nbs/16b_exact.ipynb #b1600003
 class Best(NamedTuple):
     "The best titles of B prompts, and what is known of the rest."
     items:np.ndarray   # int64 [B, k], best first; -1 where there is none
@@ -240,12 +254,17 @@ class Best(NamedTuple):
         "Which answers are proven: nothing that was not found could stand before them."
         return self.scores >= self.bound[:, None]
 
-def _limits(trie, length_penalty): # float64 [M]: what a sum is multiplied with below each node at best: that of the longest title, or of the shortest where long ones are punished
-    ends, better = trie.item >= 0, np.maximum if length_penalty >= 0 else np.minimum
-    length = np.where(ends, trie.level, 1 if length_penalty >= 0 else trie.depth).astype(float)
+# %% ../nbs/16b_exact.ipynb #b1600004
+# float64 [M]: what a sum is multiplied with below each node at best: the longest title's length to the power of minus the
+# penalty, or the shortest's where long ones are punished
+def _limits(trie, length_penalty):
+    favours_long = length_penalty >= 0
+    length = np.where(trie.item >= 0, trie.level, 1 if favours_long else trie.depth).astype(float)
+    better = np.maximum if favours_long else np.minimum
     for s in trie.levels[::-1]: better.at(length, trie.parent[s], length[s])
     return np.maximum(length, 1.)**-length_penalty
 
+# %% ../nbs/16b_exact.ipynb #f7f2e959
 class _Search: # what all prompts of a search share
     def __init__(self, trie, renormalize, length_penalty, exclude, bonus):
         self.trie, self.renormalize, self.power, self.bonus = trie, renormalize, length_penalty, bonus
@@ -257,9 +276,12 @@ class _Search: # what all prompts of a search share
         child, row, logp = spread(self.trie, node, logits, self.renormalize)
         run, slot, case = run[row] + logp, slot[row], case[row]
         if self.bonus is not None: run += self.bonus[case, child]
-        if self.renormalize and not self.power: child = np.where(self.trie.item[self.jump[child]] >= 0, self.jump[child], child)
+        if self.renormalize and not self.power:  # a way without a choice costs nothing: to its end at once
+            end = self.jump[child]
+            child = np.where(self.trie.item[end] >= 0, end, child)
         own, start = np.unique(case, return_index=True)
-        for i, a, b in zip(own, start, [*start[1:], len(case)]): self._into(queues[i], i, child[a:b], run[a:b], slot[a:b])
+        for i, a, b in zip(own, start, [*start[1:], len(case)]):
+            self._into(queues[i], i, child[a:b], run[a:b], slot[a:b])
 
     def _into(self, queue, i, child, run, slot): # titles that end are found, the others are open
         t, stay = self.trie, run > -np.inf
@@ -269,13 +291,16 @@ class _Search: # what all prompts of a search share
         if end.any(): queue.found(t.item[child[end]], run[end] / t.level[child[end]]**self.power)
         queue.push(child[~end], run[~end], slot[~end], run[~end]*self.shrink[child[~end]])
 
-# %% ../nbs/16b_exact.ipynb #910e51dc
-def _side_by_side(popped): # lists of (node, run, slot) as three arrays [b, m], where short ones repeat their first; and bool [b, m]: which are their own
+# %% ../nbs/16b_exact.ipynb #b1600006
+# of lists of (node, run, slot): three arrays [b, m], where short lists repeat their first; and bool [b, m]: which are their own
+def _side_by_side(popped):
     size = np.array([len(node) for node, *_ in popped])
-    fill = lambda x: np.concatenate([x, np.repeat(x[:1], size.max() - len(x))])
-    return *(np.stack([fill(x) for x in xs]) for xs in zip(*popped)), np.arange(size.max()) < size[:, None]
+    widest = size.max()
+    def fill(x): return np.concatenate([x, np.repeat(x[:1], widest - len(x))])
+    node, run, slot = (np.stack([fill(x) for x in xs]) for xs in zip(*popped))
+    return node, run, slot, np.arange(widest) < size[:, None]
 
-# what cannot be searched
+# %% ../nbs/16b_exact.ipynb #b1600008
 def _check_search(trie, k, budget, width, length_penalty, bonus=None, exclude=None, prompts=()):
     if not np.isfinite(length_penalty):
         raise InputError(f"length_penalty is {length_penalty}; it must be a number")
@@ -292,6 +317,16 @@ def _check_search(trie, k, budget, width, length_penalty, bonus=None, exclude=No
                          "with gains above 0 an unlikely path may overtake, and nothing can be proven: "
                          "shift them to at most 0")
 
+# %% ../nbs/16b_exact.ipynb #b1600009
+def _going(queues, live, budget): # places in `live` of the cases whose search goes on
+    return [j for j, i in enumerate(live) if queues[i].open and queues[i].spent < budget]
+
+def _answer(queues, k): # Best, from what the queues hold
+    items, scores = np.full((len(queues), k), -1), np.full((len(queues), k), -np.inf)
+    for i, q in enumerate(queues): items[i, :len(q.item)], scores[i, :len(q.score)] = q.item, q.score
+    return Best(items, scores, np.array([q.bound for q in queues]), np.array([q.spent for q in queues], np.int64))
+
+# %% ../nbs/16b_exact.ipynb #910e51dc
 @torch.inference_mode()
 def tree_best(
     lm, prompts,            # a model in eval mode; B lists of token ids
@@ -313,21 +348,21 @@ def tree_best(
     exclude = None if exclude is None else np.asarray(exclude)
     _check_search(trie, k, budget, width, length_penalty, bonus, exclude, prompts)
     if not len(prompts): return Best(np.zeros((0, k), np.int64), np.zeros((0, k)), np.zeros(0), np.zeros(0, np.int64))
-    pre, live, queues = paths(lm, prompts, pad_id, depth=trie.depth), np.arange(len(prompts)), [Queue(k) for _ in prompts]
+    pre, live = paths(lm, prompts, pad_id, depth=trie.depth), np.arange(len(prompts))
     search, start = _Search(trie, renormalize, length_penalty, exclude, bonus), np.zeros(len(prompts), np.int64)
+    queues, dev, wide = [Queue(k) for _ in prompts], pre.logits.device, min(4, width)
     search.enter(queues, live, start, start.astype(float), start, pre.logits)
-    wide = min(4, width)
-    while len(going := [j for j, i in enumerate(live) if queues[i].open and queues[i].spent < budget]):
-        if len(going) < len(live): pre.keep(torch.as_tensor(going, device=pre.logits.device))
+    while len(going := _going(queues, live, budget)):
+        if len(going) < len(live): pre.keep(torch.as_tensor(going, device=dev))
         live = live[going]
-        node, run, slot, own = _side_by_side([queues[i].pop(min(wide, budget - queues[i].spent)) for i in live])
-        logits, slots = pre.write(*(torch.as_tensor(x, device=pre.logits.device) for x in (trie.token[node], trie.level[node], slot)))
-        said = logits.flatten(0, 1) if own.all() else logits[torch.as_tensor(own, device=logits.device)]
+        popped = [queues[i].pop(min(wide, budget - queues[i].spent)) for i in live]
+        node, run, slot, own = _side_by_side(popped)
+        read = (torch.as_tensor(x, device=dev) for x in (trie.token[node], trie.level[node], slot))
+        logits, slots = pre.write(*read)
+        said = logits.flatten(0, 1) if own.all() else logits[torch.as_tensor(own, device=dev)]
         search.enter(queues, np.repeat(live, own.sum(1)), node[own], run[own], slots.cpu().numpy()[own], said)
         wide = min(2*wide, width)
-    items, scores = np.full((len(prompts), k), -1), np.full((len(prompts), k), -np.inf)
-    for i, q in enumerate(queues): items[i, :len(q.item)], scores[i, :len(q.score)] = q.item, q.score
-    return Best(items, scores, np.array([q.bound for q in queues]), np.array([q.spent for q in queues]))
+    return _answer(queues, k)
 
 # %% ../nbs/16b_exact.ipynb #40a347c8
 def certify(
@@ -350,8 +385,11 @@ def certify(
     wrong = best.proven & ~right | same.any(-1) & (before > np.arange(items.shape[1]))
     return right.astype(np.int8) - wrong
 
-# %% ../nbs/16b_exact.ipynb #f85a0d44
-def merged(items, scores, more, their) -> tuple: # (int32 [B, k], float32 [B, k])
+# %% ../nbs/16b_exact.ipynb #b160000b
+def merged(
+    items, scores,  # int [B, k], float [B, k]: lists
+    more, their,    # the same of other lists for these cases
+) -> tuple:         # (int32 [B, k], float32 [B, k])
     "The best k of two lists of answers for the same cases, each item once, best first."
     both, value = np.concatenate([items, more], 1), np.concatenate([scores, their], 1)
     again = (both[:, :, None] == both[:, None]) & np.tri(both.shape[1], k=-1, dtype=bool)
@@ -360,6 +398,7 @@ def merged(items, scores, more, their) -> tuple: # (int32 [B, k], float32 [B, k]
     value = np.take_along_axis(value, best, 1)
     return np.where(value > -np.inf, np.take_along_axis(both, best, 1), -1), value
 
+# %% ../nbs/16b_exact.ipynb #f85a0d44
 class ExactRecommender:
     "A language model's best titles by best-first search, proven where the budget allows."
     def __init__(self,
@@ -385,18 +424,23 @@ class ExactRecommender:
             raise InputError(f"k is {k}, but the catalogue has {n} items; choose k from 1 to {n}")
         power = rec.length_penalty if length_penalty is None else length_penalty
         prompts, gone = rec.prompts(cases), excluder(exclude, cases, n)
-        items, scores = np.full((len(cases), k), -1, np.int32), np.full((len(cases), k), -np.inf, np.float32)
-        proven, self.spent, bound = np.zeros((len(cases), k), bool), np.zeros(len(cases), np.int64), np.zeros(len(cases))
+        shape = len(cases), k
+        items, scores = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
+        proven, bound = np.zeros(shape, bool), np.zeros(len(cases))
+        self.spent, how = np.zeros(len(cases), np.int64), dict(length_penalty=power, renormalize=renormalize)
         for b in rec._batches(prompts, min(self.budget, 512), desc):
-            with merged_lora(rec.lm): best = tree_best(rec.lm, [prompts[j] for j in b], rec.trie, k, self.budget, self.width, renormalize=renormalize,
-                                                  length_penalty=power, exclude=None if gone is None else gone(b), pad_id=rec.tok.pad_token_id)
-            items[b], scores[b], proven[b], self.spent[b], bound[b] = best.items, best.scores, best.proven, best.spent, best.bound
+            some, out = [prompts[j] for j in b], None if gone is None else gone(b)
+            with merged_lora(rec.lm):
+                best = tree_best(rec.lm, some, rec.trie, k, self.budget, self.width, exclude=out,
+                                 pad_id=rec.tok.pad_token_id, **how)
+            items[b], scores[b], proven[b] = best.items, best.scores, best.proven
+            self.spent[b], bound[b] = best.spent, best.bound
         # the budget ended before k titles were found
         short = np.flatnonzero((items < 0).any(1) & (bound > -np.inf))
         if len(short):
-            i, s, _ = rec._best(prompts, short.tolist(), k, max(k, rec.beams or k), gone, desc, length_penalty=power, renormalize=renormalize)
+            i, s, _ = rec._best(prompts, short.tolist(), k, max(k, rec.beams or k), gone, desc, **how)
             items[short], scores[short] = merged(items[short], scores[short], i, s)
             proven[short] = (scores[short] >= bound[short, None]) & (items[short] >= 0)
         told = (f'best first within {self.budget} tokens', f'length penalty {power:g}' if power else '',
-                'renormalised' if renormalize else '', '' if exclude is None else 'without the history' if isinstance(exclude, str) else 'without items given')
+                'renormalised' if renormalize else '', _without(exclude))
         return Recs(items, scores, decoder=rec._how(*told), proven=proven)

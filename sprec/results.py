@@ -200,7 +200,8 @@ def _mark(r, sure): # of a paired difference
     if sure: return '‡'
     return '†' if r.low > 0 or r.high < 0 else ''
 
-def _marks(own, metrics, base, level) -> dict: # (method, metric) -> (difference, low, high, mark), against the base
+# (method, metric) -> (difference, low, high, mark), against the base
+def _marks(own, metrics, base, level) -> dict:
     tested, out = _tested(own, base), {}
     if not tested: return out
     d = differences(own[own.method.isin([base, *tested])], metrics, base, level)
@@ -402,7 +403,8 @@ def to_latex(
 # %% ../nbs/41a_results.ipynb #a410001c
 def _seeds(seeds) -> str: return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}"
 
-def _lacking(rounds, methods, seeds): # what of a plan a data set lacks, in words; rounds: (method, seed) to the last round
+# what of a plan a data set lacks, in words; rounds: (method, seed) to the last round
+def _lacking(rounds, methods, seeds):
     whole = {m: rounds[m] for m in methods if m in rounds.index and any(x in rounds[m] for x in seeds)}
     yield _named([m for m in methods if m not in whole])
     left = {m: tuple(x for x in seeds if x not in whole[m]) for m in whole}
