@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from .charts import Chart, drawn, headed, panels
 from .errors import InputError
-from .paper_claims import judge, verdict
+from .paper_claims import VERDICTS, judge, verdict
 from .recipes import color, in_order, label, marker
 from .results import RUNS, groups
 from .rows import framed, known_metrics
@@ -289,8 +289,7 @@ def trend_sentence(
     t,          # from `trends`
 ) -> str:
     "The trends in words."
-    words = dict(holds='Holds', fails='Fails', unclear='Cannot be told')
-    there = {v: t[t.verdict == v] for v in words if (t.verdict == v).any()}
-    parts = [f"{words[v]}: {', '.join(_trend_told(r) for r in own.itertuples())}." for v, own in there.items()]
+    there = {v: t[t.verdict == v] for v in VERDICTS if (t.verdict == v).any()}
+    parts = [f"{VERDICTS[v]}: {', '.join(map(_trend_told, own.itertuples()))}." for v, own in there.items()]
     seeds = f"{t.seeds.iloc[0]} seed{'s' if t.seeds.iloc[0] > 1 else ''}"
     return f"With the {VARIED[t.by.iloc[0]][0]} growing ({seeds}), of what the paper says: " + ' '.join(parts)

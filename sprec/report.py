@@ -123,10 +123,10 @@ def to_text_table(
 
 # %% ../nbs/36a_report.ipynb #c6afeb8a
 def joined(
-    parts,   # list of str, one or more
+    parts,   # list of str
 ) -> str:
     "Words in a row: 'a, b and c'."
-    return parts[0] if len(parts) == 1 else ', '.join(parts[:-1]) + ' and ' + parts[-1]
+    return ' and '.join(filter(None, [', '.join(parts[:-1]), *parts[-1:]]))
 
 # %% ../nbs/36a_report.ipynb #36a00008
 def _known(row, metric) -> bool: return row.get(metric) is not None and not pd.isna(row[metric])

@@ -240,9 +240,7 @@ def main_table(
     return pd.DataFrame(out).assign(base=base, level=level)
 
 # %% ../nbs/41a_results.ipynb #a4100010
-def _named(methods) -> str: # 'A, B and C'
-    names = [title_of(m) for m in methods]
-    return ' and '.join(filter(None, [', '.join(names[:-1]), *names[-1:]]))
+def _named(methods) -> str: return joined([title_of(m) for m in methods]) # 'A, B and C'
 
 def _averaged_note(cells): # over how many seeds, and how sure
     seeds = sorted(set(cells.seeds))
