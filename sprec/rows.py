@@ -33,7 +33,7 @@ def _line(row:dict) -> bytes: return (json.dumps(as_json(row), ensure_ascii=Fals
 
 def _parse(line:bytes): # the record in a line, or None if it holds none
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode('utf-8-sig'))   # strictly: json would take half a character from bytes
         if b'\\u' in line: json.dumps(row, ensure_ascii=False).encode()   # half a character is no text
     except ValueError: return None
     return row if isinstance(row, dict) else None
