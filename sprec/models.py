@@ -179,10 +179,9 @@ def _leave(lm): # the last one out puts the weights back
         m.get_base_layer().weight.data = w
         m.merged_adapters.clear()
 
-# Do not add, remove or choose adapters inside
 @contextmanager
 def merged_lora(
-    lm,  # any model
+    lm,  # any model; do not add, remove or choose adapters inside
 ):
     "Adapters are part of the weights meanwhile, in 32 and 64 bits and eval mode; after it the weights are as before, bit for bit."
     with _merging, torch.inference_mode(False), torch.no_grad():
@@ -295,14 +294,14 @@ def _read(name, **kw): # (model, tokenizer, folder of its adapter or None); `kw`
 
 # %% ../nbs/14_models.ipynb #3f6a1c02
 def _misfit(what, wrong): # weights that are not those of the model
-    return InputError(f"{what} does not fit this model: {len(wrong)} tensors are missing or of another shape, "
+    return InputError(f"{what} not fit this model: {len(wrong)} tensors are missing or of another shape, "
                       f"the first is {wrong[0]}")
 
 def _check_adapter(lm, path, saved): # an adapter's saved tensors are those of the model, by name and shape
     own = get_peft_model_state_dict(lm, save_embedding_layers=False)
     wrong = sorted(k for k in own if k not in saved or saved[k].shape != own[k].shape)
     wrong = wrong or sorted(k for k in saved if k not in own and 'lora_' in k)
-    if wrong: raise _misfit(f'the adapter in {path}', wrong)
+    if wrong: raise _misfit(f'the adapter in {path} does', wrong)
 
 def _put_on(base, path): # the base with a saved adapter
     try:
@@ -376,9 +375,7 @@ def _put_whole(lm, path, files): # saved whole weights into a model
     own, tied = lm.state_dict(), set(getattr(lm, 'all_tied_weights_keys', None) or {})
     wrong = [k for k, v in saved.items() if k not in own or own[k].shape != v.shape]
     wrong += [k for k in own if k not in saved and k not in tied]
-    if wrong:
-        raise InputError(f"the weights in {path} do not fit this model: {len(wrong)} tensors are missing "
-                         f"or of another shape, the first is {wrong[0]}")
+    if wrong: raise _misfit(f'the weights in {path} do', wrong)
     lm.load_state_dict(saved, strict=False)
     return lm
 

@@ -107,7 +107,8 @@ def _found(paths): # the files of several paths, each once
     return files
 
 def _check_sum(file): # refuse a file of rows that is not what was written
-    if sha256(file) in (_noted(file) or [sha256(file)]): return
+    noted = _noted(file)
+    if not noted or sha256(file) in noted: return
     raise InputError(f"{file} is damaged: it is not what was written; remove it and start the run again, "
                      f"or remove {file.name}.sha256 if it was you who changed it")
 
