@@ -63,7 +63,7 @@ def png_of(
 _DPI = 100 # so that eight points can be read
 
 class Chart(Figure):
-    "A figure that notebooks show, in 256 colours: a third of the bytes, to the eye the same."
+    "A figure that notebooks show, in 256 colours: less than half of the bytes, to the eye the same."
     def _repr_png_(self):
         whole, out = Image.open(io.BytesIO(png_of(self, _DPI))), io.BytesIO()
         whole.convert('RGB').quantize(256, dither=Image.Dither.NONE).save(out, 'png', optimize=True)
