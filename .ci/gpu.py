@@ -88,7 +88,7 @@ def like(first, second, data, model, seed, changes):
 
 def rows(data, seed, model, out, size, ask):
     "One data set and seed: SFT, SPRec, DPO with random negatives, SPRec with exact negatives; lists by beams and exactly."
-    from sprec.bench.exact import search_run
+    from sprec.searches import search_run
     from sprec.experiment import run
     name = f'{Path(data).name}-{seed}'
     first, second, lists, told = out/name, out/f'{name}-exact', out/f'{name}-lists.jsonl', lambda text='': say(name, text)
@@ -109,7 +109,7 @@ def rows(data, seed, model, out, size, ask):
 def marginals(run, path, told, n=48):
     "The policy's mean over training prompts, for each title, before training and after each method."
     import numpy as np
-    from sprec.bench.exact import model_of
+    from sprec.searches import model_of
     from sprec.files import beside
     kept = dict(np.load(path)) if path.exists() else {}
     for method in ('pretrained', 'sft', 'sprec', 'dpo-rn'):

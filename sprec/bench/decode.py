@@ -54,13 +54,13 @@ def dict_trie(
         for x in s: at = at.setdefault(x, {})
     return root
 
-def callback(root:dict, width:int):
+def callback(root:dict, width:int, eos:int=EOS):
     "`prefix_allowed_tokens_fn` for a trie of dicts, after prompts of `width` tokens."
     kept = {}
     def allowed(_, ids):
         at = root
         for x in ids[width:].tolist(): at = at.get(x, {})
-        return kept.setdefault(id(at), list(at) or [EOS])
+        return kept.setdefault(id(at), list(at) or [eos])
     return allowed
 
 @torch.inference_mode()
@@ -70,14 +70,15 @@ def generate_beams(
     items:dict,  # from a title's tokens to its item
     k:int,       # beams, and answers
     depth:int,   # tokens of the longest title
+    pad:int=PAD, eos:int=EOS,
 ) -> np.ndarray: # int64 [B, k]: items, best first; -1 where there is none
     "Constrained beams with transformers."
     width = max(map(len, prompts))
-    ids = torch.tensor([[PAD]*(width - len(p)) + p for p in prompts])
+    ids = torch.tensor([[pad]*(width - len(p)) + p for p in prompts])
     real = torch.tensor([[0]*(width - len(p)) + [1]*len(p) for p in prompts])
     out = lm.generate(ids, attention_mask=real, num_beams=k, num_return_sequences=k, max_new_tokens=depth, do_sample=False, length_penalty=0., early_stopping=False,
-                      prefix_allowed_tokens_fn=callback(root, width), pad_token_id=PAD, eos_token_id=EOS)[:, width:].tolist()
-    found = [items.get(tuple(s[:s.index(EOS) + 1]) if EOS in s else None, -1) for s in out]
+                      prefix_allowed_tokens_fn=callback(root, width, eos), pad_token_id=pad, eos_token_id=eos)[:, width:].tolist()
+    found = [items.get(tuple(s[:s.index(eos) + 1]) if eos in s else None, -1) for s in out]
     return np.array(found).reshape(len(prompts), k)
 
 # %% ../../nbs/46b_bench_decode.ipynb #e1caf714
