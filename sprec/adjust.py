@@ -148,7 +148,8 @@ def tune_tau(
     ndcg = {t: target_gains(r.items, target, 5)[1] for t, r in lists.items()}
     best, free = within_one_error(ndcg)
     wanted = popularity_of(target, counts)
-    return dict(ndcg=best, free=free, as_taken=min(taus, key=lambda t: abs(popularity_of(lists[t].items, counts) - wanted)))
+    return dict(ndcg=best, free=free,
+                as_taken=min(taus, key=lambda t: abs(popularity_of(lists[t].items, counts) - wanted)))
 
 # %% ../nbs/34_subtract.ipynb #10307253
 def bias_of(
@@ -163,7 +164,8 @@ def bias_of(
         raise InputError("a bias needs finite log-probabilities, a model that is not even, "
                          "and an offset that is not constant")
     # [N, I, 2]
-    parts = np.stack([logps - logps.mean(1, keepdims=True), np.broadcast_to(offset.mean() - offset, logps.shape)], -1)
+    parts = np.stack([logps - logps.mean(1, keepdims=True),
+                      np.broadcast_to(offset.mean() - offset, logps.shape)], -1)
     at = np.array([1., 0.])
     for _ in range(100):
         value, slope, curve = _surprise(parts, target, at)

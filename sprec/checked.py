@@ -33,7 +33,9 @@ def outside(
     rules:dict,  # the metadata of a `setting`
 ) -> str:        # what it must be instead; '' where it fits
     "What is wrong with the value of a setting."
-    if 'choices' in rules: return '' if value in rules['choices'] else f"choose {_listed(rules['choices'])}{nearest(value, rules['choices'])}"
+    if 'choices' in rules:
+        return ('' if value in rules['choices']
+                else f"choose {_listed(rules['choices'])}{nearest(value, rules['choices'])}")
     if 'least' in rules and not value >= rules['least']: return f"it must be at least {rules['least']:g}"
     if 'above' in rules and not value > rules['above']: return f"it must be above {rules['above']:g}"
     if 'below' in rules and not value < rules['below']: return f"it must be below {rules['below']:g}"

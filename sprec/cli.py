@@ -25,16 +25,20 @@ class Commands(typer.core.TyperGroup):
         try: return super().invoke(ctx)
         except KeyboardInterrupt: print(f'sprec: {GO_ON}', file=sys.stderr); raise typer.Exit(130) from None
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+                  pretty_exceptions_enable=False,
     help='Self-play against bias: train and measure LLM recommenders that stay fair. Begin with: sprec demo')
 
 def quiet():
     "Silence the notices and bars of the libraries below us."
     import warnings
-    for k, v in dict(HF_HUB_DISABLE_TELEMETRY='1', TOKENIZERS_PARALLELISM='false').items(): os.environ.setdefault(k, v)
+    for k, v in dict(HF_HUB_DISABLE_TELEMETRY='1', TOKENIZERS_PARALLELISM='false').items():
+        os.environ.setdefault(k, v)
     import datasets, transformers
-    transformers.utils.logging.set_verbosity_error(); transformers.utils.logging.disable_progress_bar(); datasets.disable_progress_bars()
-    warnings.filterwarnings('ignore', category=FutureWarning); warnings.filterwarnings('ignore', message='.*fan_in_fan_out.*')
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar(); datasets.disable_progress_bars()
+    warnings.filterwarnings('ignore', category=FutureWarning)
+    warnings.filterwarnings('ignore', message='.*fan_in_fan_out.*')
 
 def say(text:str=''): print(text, flush=True)
 
@@ -68,9 +72,12 @@ def demo_data(model:str) -> str:
 def demo(
     seed:int=typer.Option(0, help='another seed is another world (or other cases), model and training'),
     model:str=typer.Option('tiny', help='tiny, or a pretrained model as in sprec run, such as smollm2'),
-    data:str=typer.Option(None, help='as in sprec run [default: the toy world for tiny, MovieLens for a pretrained model]'),
+    data:str=typer.Option(None,
+                          help='as in sprec run [default: the toy world for tiny, MovieLens for a pretrained '
+                               'model]'),
     out:Path=typer.Option(None, help='the run\'s folder [default: runs/demo-SEED, or runs/demo-MODEL-SEED]'),
-    changes:list[str]=typer.Option([], '--set', metavar='KEY=VALUE', help='change a setting (see sprec run --list)'),
+    changes:list[str]=typer.Option([], '--set', metavar='KEY=VALUE',
+                                   help='change a setting (see sprec run --list)'),
 ):
     "Train and compare SFT, DPO with random negatives and SPRec: a tiny model in a world whose truth is known, or a pretrained one on MovieLens."
     quiet()
@@ -78,10 +85,12 @@ def demo(
     from sprec.runs import folder_name
     from sprec import report
     out = out or Path('runs')/(f'demo-{seed}' if model == 'tiny' else f'demo-{folder_name(model)}-{seed}')
-    rows = run_recipes(['dpo-rn', 'sprec'], data or demo_data(model), model, seed, out, 'demo' if model == 'tiny' else 'lm', changes, say)
+    rows = run_recipes(['dpo-rn', 'sprec'], data or demo_data(model), model, seed, out,
+                       'demo' if model == 'tiny' else 'lm', changes, say)
     say(); say(report.to_text_table(rows, report.METRICS)); say()
     for s in report.sentences(rows): say(s)
-    ending(out, 'report.html: the same, with figures', 'rows.jsonl: every number of every round', 'sft/, dpo-rn/, sprec/: the models, round by round')
+    ending(out, 'report.html: the same, with figures', 'rows.jsonl: every number of every round',
+           'sft/, dpo-rn/, sprec/: the models, round by round')
 
 # %% ../nbs/90_cli.ipynb #90a00001
 def listing() -> dict: # heading -> rows of cells
@@ -96,7 +105,8 @@ def listing() -> dict: # heading -> rows of cells
     presets = {n: PRESETS['paper'] | p for n, p in PRESETS.items()} | {'(tiny model)': TINY}
     return {'Recipes': [(n, r.about) for n, r in RECIPES.items()], 'Data': mine,
             'Presets': [(n, ' '.join(f'{k}={v}' for k, v in p.items())) for n, p in presets.items()],
-            'Settings (--set key=value)': [(f.name, f.type.__name__, str(f.default), in_words(f.metadata)) for f in fields(Settings)]}
+            'Settings (--set key=value)': [(f.name, f.type.__name__, str(f.default), in_words(f.metadata))
+                                           for f in fields(Settings)]}
 
 # %% ../nbs/90_cli.ipynb #90a00002
 def in_columns(
@@ -123,19 +133,38 @@ def _at_once(recipes, preset, model, changes): # refusals that need no model
     refuse_recipes(list(RECIPES) if list(recipes) == ['all'] else recipes, as_changes(changes))
 
 # %% ../nbs/90_cli.ipynb #63928d3a
-@app.command('run', epilog='Example: sprec run sprec dpo-rn --data ml-latest-small --model tiny --out runs/ml --set rounds=3')
+@app.command('run',
+             epilog='Example: sprec run sprec dpo-rn --data ml-latest-small --model tiny --out runs/ml --set '
+                    'rounds=3')
 def run_(
-    recipes:list[str]=typer.Argument(..., help='one or more names of --list, such as bigrec rw d3 dmpo sdpo rosepo sprec; or all'),
-    data:list[str]=typer.Option(['toy'], help='toy, a name of --list, or the path of a table or folder; several with --grid'),
-    model:str=typer.Option('tiny', help='tiny, a local folder, a GGUF file, a Hugging Face id, or a name of sprec model'),
+    recipes:list[str]=typer.Argument(...,
+                                     help='one or more names of --list, such as bigrec rw d3 dmpo sdpo '
+                                          'rosepo sprec; or all'),
+    data:list[str]=typer.Option(['toy'],
+                                help='toy, a name of --list, or the path of a table or folder; several with '
+                                     '--grid'),
+    model:str=typer.Option('tiny',
+                           help='tiny, a local folder, a GGUF file, a Hugging Face id, or a name of sprec '
+                                'model'),
     seed:str=typer.Option('0', help='decides everything random; with --grid also 0-4 or 0,2,5'),
-    out:Path=typer.Option(None, help='the run\'s folder; the same command goes on where it stopped [default: runs/DATA-MODEL/seed-SEED, or runs/grid]'),
-    preset:str=typer.Option('paper', help='paper, fast, small or demo; lm for a pretrained model on two cores'),
-    changes:list[str]=typer.Option([], '--set', metavar='KEY=VALUE', help='change a setting; may be given several times'),
-    read:list[str]=typer.Option([], '--read', metavar='KEY=VALUE', help='how the data are read, such as user=uid or min_rating=4; may be given several times'),
-    many:bool=typer.Option(False, '--grid', help='every data set with every seed, several at a time, unattended; what is done is not run again'),
-    workers:int=typer.Option(None, help='with --grid: how many at a time [default: one a core, or 1 where there is a GPU]'),
-    show:bool=typer.Option(False, '--list', callback=catalogue, is_eager=True, help='print all recipes, data, presets and settings'),
+    out:Path=typer.Option(None,
+                          help='the run\'s folder; the same command goes on where it stopped [default: '
+                               'runs/DATA-MODEL/seed-SEED, or runs/grid]'),
+    preset:str=typer.Option('paper',
+                            help='paper, fast, small or demo; lm for a pretrained model on two cores'),
+    changes:list[str]=typer.Option([], '--set', metavar='KEY=VALUE',
+                                   help='change a setting; may be given several times'),
+    read:list[str]=typer.Option([], '--read', metavar='KEY=VALUE',
+                                help='how the data are read, such as user=uid or min_rating=4; may be given '
+                                     'several times'),
+    many:bool=typer.Option(False, '--grid',
+                           help='every data set with every seed, several at a time, unattended; what is done '
+                                'is not run again'),
+    workers:int=typer.Option(None,
+                             help='with --grid: how many at a time [default: one a core, or 1 where there is '
+                                  'a GPU]'),
+    show:bool=typer.Option(False, '--list', callback=catalogue, is_eager=True,
+                           help='print all recipes, data, presets and settings'),
 ):
     "Train recipes on one data set and measure every round; with --grid on several, with several seeds."
     _at_once(recipes, preset, model, changes)
@@ -148,8 +177,11 @@ def run_(
         from sprec.grid import grid
         out = out or Path('runs')/'grid'
         rows, failed = grid(recipes, data, seed, model, out, preset, changes, workers, say)
-        for d in dict.fromkeys(r['data'] for r in rows): say(); say(report.to_text_table([r for r in rows if r['data'] == d], report.METRICS))
-        ending(out, 'rows.jsonl: every number of every round, for sprec report', 'details.jsonl: categories, titles and first words behind them', 'a folder and a log for each data set and seed')
+        for d in dict.fromkeys(r['data'] for r in rows):
+            say(); say(report.to_text_table([r for r in rows if r['data'] == d], report.METRICS))
+        ending(out, 'rows.jsonl: every number of every round, for sprec report',
+               'details.jsonl: categories, titles and first words behind them',
+               'a folder and a log for each data set and seed')
         if failed:
             raise InputError(f"{len(failed)} of the jobs failed: "
                              f"{'; '.join(f'{n} {why}' for n, why in failed.items())}; "
@@ -180,10 +212,13 @@ def tried(df, choices, columns) -> str:
     given = {k: [f'{v:g}' if isinstance(v, float) else str(v) for v in df[k]] for k in choices}
     return aligned(df[columns].round(4).astype(str).assign(**given))
 
-@app.command('tune', epilog='Example: sprec tune dpo-rn dmpo sprec --try dpo_lr=1e-5,3e-5,1e-4 --try beta=0.1,1 --preset demo')
+@app.command('tune',
+             epilog='Example: sprec tune dpo-rn dmpo sprec --try dpo_lr=1e-5,3e-5,1e-4 --try beta=0.1,1 '
+                    '--preset demo')
 def tune_(
     recipes:list[str]=typer.Argument(..., help='names of sprec run --list that have rounds'),
-    tries:list[str]=typer.Option(..., '--try', metavar='KEY=A,B,...', help='values to try; may be given several times, all combinations are tried'),
+    tries:list[str]=typer.Option(..., '--try', metavar='KEY=A,B,...',
+                                 help='values to try; may be given several times, all combinations are tried'),
     data:str=typer.Option('toy', help='as in sprec run'),
     model:str=typer.Option('tiny', help='as in sprec run'),
     seed:int=typer.Option(100, help='another one than those of your tables'),
@@ -199,15 +234,19 @@ def tune_(
     out = out or Path('runs')/f'tune-{folder_name(data)}'
     rows = tune_recipes(recipes, choices, data, model, seed, out, preset, changes, say)
     import pandas as pd
-    say(); say(tried(pd.DataFrame(rows), choices, ['method', *choices, 'NDCG@5', 'NDCG@5_se', 'ORRatio@1', 'chosen']))
+    say()
+    say(tried(pd.DataFrame(rows), choices,
+              ['method', *choices, 'NDCG@5', 'NDCG@5_se', 'ORRatio@1', 'chosen']))
     ending(out, 'tune.jsonl: every try')
 
 # %% ../nbs/90_cli.ipynb #aa7171b4
-@app.command('sweep', epilog='Example: sprec sweep runs/grid/toy-seed-0 sprec --try random_ratio=0,0.25,0.5,0.75,1')
+@app.command('sweep',
+             epilog='Example: sprec sweep runs/grid/toy-seed-0 sprec --try random_ratio=0,0.25,0.5,0.75,1')
 def sweep_(
     run:Path=typer.Argument(..., help='the folder of a run'),
     recipe:str=typer.Argument(..., help='a recipe with rounds'),
-    tries:list[str]=typer.Option(..., '--try', metavar='KEY=A,B,...', help='values; may be given several times, all combinations are run'),
+    tries:list[str]=typer.Option(..., '--try', metavar='KEY=A,B,...',
+                                 help='values; may be given several times, all combinations are run'),
 ):
     "Run a recipe with other settings of its rounds, from a run's SFT model."
     quiet()
@@ -216,7 +255,8 @@ def sweep_(
     choices = choices_of(tries)
     rows = sweep_recipe(run, recipe, choices, say)
     last = pd.DataFrame(rows).groupby(list(choices), sort=False).tail(1)
-    say(); say(tried(last, choices, [*choices, 'round', 'DivRatio@1', 'ORRatio@1', 'MGU@1', 'HR@5', 'NDCG@5']))
+    say()
+    say(tried(last, choices, [*choices, 'round', 'DivRatio@1', 'ORRatio@1', 'MGU@1', 'HR@5', 'NDCG@5']))
     ending(run, 'sweep.jsonl: every value and round')
 
 # %% ../nbs/90_cli.ipynb #dd408e79
@@ -230,7 +270,9 @@ def aligned(df, width:int=72) -> str:
 def data(
     name:str=typer.Argument(..., help='toy, a name of sprec run --list, or the path of a table or folder'),
     seed:int=typer.Option(0, help='draws the cases'),
-    read:list[str]=typer.Option([], '--read', metavar='KEY=VALUE', help='how it is read and split, such as user=uid, min_rating=4, n_train=none; may be given several times'),
+    read:list[str]=typer.Option([], '--read', metavar='KEY=VALUE',
+                                help='how it is read and split, such as user=uid, min_rating=4, '
+                                     'n_train=none; may be given several times'),
     save:Path=typer.Option(None, help='also write the split to this folder, as parquet and json'),
     out:Path=typer.Option(None, help='where to put the figure and manifest.json [default: runs/data-NAME]'),
 ):
@@ -251,7 +293,8 @@ def data(
     write_json(out/'manifest.json', split.manifest)
     figures = report.save_figures(out, dict(popularity=report.popularity_figure(split.catalog)))
     say(aligned(manifest_table(split)))
-    ending(out, 'manifest.json: the same in full', f'{figures[0].relative_to(out)}: how popular its items are',
+    ending(out, 'manifest.json: the same in full',
+           f'{figures[0].relative_to(out)}: how popular its items are',
            *([f'the split itself is in {save}/, for --data {save}'] if save else []))
 
 # %% ../nbs/90_cli.ipynb #04ba007c
@@ -277,8 +320,10 @@ def recommend(
     got = answer(rec, titles, k, not repeat, budget, beams)
     say(f"{method}, round {at}, after {len(titles)} title{'s'*(len(titles) > 1)}:"); say()
     proven = ['' if p is None else 'proven' if p else 'open' for p in got.proven]
-    say(aligned(got.assign(logp=[f'{v:.3f}' for v in got.logp], proven=proven).rename(columns=dict(logp='log p'))))
-    if 'open' in proven: say(); say('open: another title could still stand there; a larger --budget searches further')
+    say(aligned(got.assign(logp=[f'{v:.3f}' for v in got.logp],
+                           proven=proven).rename(columns=dict(logp='log p'))))
+    if 'open' in proven:
+        say(); say('open: another title could still stand there; a larger --budget searches further')
 
 # %% ../nbs/90_cli.ipynb #d6fbbd82
 @app.command('report', epilog="Example: sprec report runs/demo-* --out runs/demo-report")
@@ -296,21 +341,28 @@ def report_(
     check_place(out)
     df = read_results(*runs)
     rows = df[df['what'].isna()] if 'what' in df else df
-    write_results(df, out, title='Report of ' + ', '.join(map(str, runs))[:80], facts=dict(rows=len(rows), commits=sorted(set(rows.commit.dropna())) if 'commit' in rows else []))
-    if rows_file: write_rows(rows_file, [{k: v for k, v in r.items() if v is not None and v == v} for r in rows.to_dict('records')])
+    write_results(df, out, title='Report of ' + ', '.join(map(str, runs))[:80],
+            facts=dict(rows=len(rows), commits=sorted(set(rows.commit.dropna())) if 'commit' in rows else []))
+    if rows_file:
+        write_rows(rows_file,
+                [{k: v for k, v in r.items() if v is not None and v == v} for r in rows.to_dict('records')])
     say(report.to_text_table(rows)); say()
     for (d, m), own in rows.groupby(['data', 'model'], sort=False):
         if {'sft', 'dpo-rn', 'sprec'} <= set(own.method):
             for s in report.sentences(own): say(f'{d}: {s}')
-    ending(out, 'report.html: tables, claims, figures', 'report.md, report.tex, tables.tex: the same for a text', 'figures/', *([str(rows_file)] if rows_file else []))
+    ending(out, 'report.html: tables, claims, figures',
+           'report.md, report.tex, tables.tex: the same for a text', 'figures/',
+           *([str(rows_file)] if rows_file else []))
 
 # %% ../nbs/90_cli.ipynb #db4e092d
 @app.command(epilog='Example: sprec bench data --set scale=1/50')
 def bench(
     name:str=typer.Argument(None, help='which part; without a name all are listed'),
-    out:Path=typer.Option(None, help='the file of rows, such as bench-data.jsonl [default: runs/bench-NAME.jsonl]'),
+    out:Path=typer.Option(None,
+                          help='the file of rows, such as bench-data.jsonl [default: runs/bench-NAME.jsonl]'),
     threads:int=typer.Option(None, help='threads of torch [default: as many as there are cores]'),
-    changes:list[str]=typer.Option([], '--set', metavar='KEY=VALUE', help='an option of that bench; may be given several times'),
+    changes:list[str]=typer.Option([], '--set', metavar='KEY=VALUE',
+                                   help='an option of that bench; may be given several times'),
 ):
     "Measure a part against what a user would otherwise pick."
     from sprec.bench import frame
@@ -334,7 +386,8 @@ def model_(name:str=typer.Argument(None, help='a name; without one all are liste
     "Fetch a pretrained model by name and print its folder."
     from sprec.weights import KNOWN, fetch_model, models_root
     if name is None:
-        for n, about in KNOWN.items(): say(f"  {n:14}{about['about']}{'; it is here' if (models_root()/n).is_dir() else ''}")
+        for n, about in KNOWN.items():
+            say(f"  {n:14}{about['about']}{'; it is here' if (models_root()/n).is_dir() else ''}")
         return
     if name in KNOWN: quiet()
     say(str(fetch_model(name, say)))

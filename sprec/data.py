@@ -135,7 +135,8 @@ class Cases:
         self.time = np.full(n, -1, np.int64) if self.time is None else np.asarray(self.time, np.int64)
 
     def __len__(self): return len(self.target)
-    def __getitem__(self, idx): return Cases(*(a[idx] for a in (self.history, self.target, self.user, self.time)))
+    def __getitem__(self, idx):
+        return Cases(*(a[idx] for a in (self.history, self.target, self.user, self.time)))
     def __repr__(self): return f"Cases({len(self):,} cases, up to {self.history.shape[1]} past items)"
 
     @property
@@ -223,8 +224,10 @@ def _as_ints(**columns): # the columns as int64 arrays of one length; a fraction
     for k, a in zip(columns, out):
         odd = _not_whole(a, k)
         if odd.any():
-            raise InputError(f"{k} holds what is not a whole number (dtype {a.dtype}, such as {a[odd][0]!r}); "
-                             "number users and items from 0, give times in seconds, and leave out rows without a time")
+            raise InputError(f"{k} holds what is not a whole number (dtype {a.dtype}, such as "
+                             f"{a[odd][0]!r}); "
+                             "number users and items from 0, give times in seconds, and leave out rows "
+                             "without a time")
     fraction = [k == 'time' and a.dtype.kind == 'f' for k, a in zip(columns, out)]
     return [a if f else a.astype(np.int64, copy=False) for a, f in zip(out, fraction)]
 
@@ -404,7 +407,9 @@ def split_windows(
     if by == 'time': return chronological(time, ratios)
     if by == 'user': part = _by_user(user, ratios, seed)
     elif by == 'last': part = _by_last(user)
-    else: raise InputError(f"split_by is {by!r}; choose time, user or last{nearest(by, ('time', 'user', 'last'))}")
+    else:
+        raise InputError(f"split_by is {by!r}; choose time, user or "
+                         f"last{nearest(by, ('time', 'user', 'last'))}")
     order = np.argsort(time, kind='stable')
     return tuple(order[part[order] == k] for k in range(3))
 
@@ -479,7 +484,8 @@ def _facts(train, valid, test, catalog): # lines of the manifest that can be cou
     unseen = float((~np.isin(test.target, seen)).mean())
     without = int((~catalog.membership.any(1)).sum())
     return dict(items=len(catalog), train=len(train), valid=len(valid), test=len(test),
-                categories=list(catalog.categories), no_category=without, test_targets_unseen=round(unseen, 4))
+                categories=list(catalog.categories), no_category=without,
+                test_targets_unseen=round(unseen, 4))
 
 # %% ../nbs/10_data.ipynb #590bd50d
 def _plain(x): # numpy's numbers as Python's, for json
@@ -509,7 +515,8 @@ class Split:
     @property
     def fingerprint(self) -> str:
         "A short hash of every array and title."
-        h = hashlib.sha256(json.dumps([self.catalog.titles, self.catalog.categories], ensure_ascii=False).encode())
+        h = hashlib.sha256(json.dumps([self.catalog.titles, self.catalog.categories],
+                                      ensure_ascii=False).encode())
         arrays = [self.catalog.membership]
         for part in (self.train, self.valid, self.test): arrays += [part.history, part.target]
         for a in arrays: h.update(np.ascontiguousarray(a).tobytes())
@@ -605,7 +612,8 @@ def make_split(
     w = Windows(user, item, time, history, min_history, min_length, ties, seed)
     if not len(w): raise _no_case(w, min_history, min_length, user)
     long_enough = len(w.user) - w.rows_short
-    done.append(dict(filter=f'users with fewer than {min_length} entries', before=len(w.user), after=long_enough))
+    done.append(dict(filter=f'users with fewer than {min_length} entries', before=len(w.user),
+                     after=long_enough))
     parts = split_windows(w, split_by, ratios, seed)
     train, valid, test = (w.cases(draw(i, n, seed)) for i, n in zip(parts, (n_train, n_valid, n_test)))
     manifest = dict(source=source, **_of_windows(w, parts), filters=[*filters, *done],

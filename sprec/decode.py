@@ -35,7 +35,8 @@ def _why_no_numbers(lm): # what makes a model's logits NaN or infinite
     if spoilt:
         return (f"its weight {spoilt[0]} is; it was damaged, or training went astray "
                 "(lower lr, and start again from weights that are whole)")
-    return (f"its weights in {str(base.dtype).removeprefix('torch.')} are finite, so numbers overflow on the way; "
+    return (f"its weights in {str(base.dtype).removeprefix('torch.')} are finite, so numbers overflow on the "
+            f"way; "
             "load it with dtype='float32' or 'bfloat16'")
 
 def check_logits(
@@ -79,11 +80,13 @@ class Prefix:
             self._run(ids[:1, :n], self.pos, allow[:1, :n, :n], logits_to_keep=1)
             self.cache.batch_repeat_interleave(len(ids))
         self.pos = col.expand(len(ids), -1)
-        self.logits = self._run(ids[:, n:], self.pos[:, n:], allow[:, n:], keep=col[n:] == self.length[:, None] - 1)
+        self.logits = self._run(ids[:, n:], self.pos[:, n:], allow[:, n:],
+                                keep=col[n:] == self.length[:, None] - 1)
 
     def _run(self, ids, pos, allow, keep=None, **kw): # keep: one column of each row
         mask = attention_mask(self.lm, allow, pos, self.pos)
-        kw |= dict(input_ids=ids, position_ids=pos, attention_mask=mask, past_key_values=self.cache, use_cache=True)
+        kw |= dict(input_ids=ids, position_ids=pos, attention_mask=mask, past_key_values=self.cache,
+                   use_cache=True)
         return _fine(self.lm, self.lm(**kw).logits if keep is None else kept_logits(self.lm, keep, **kw))
 
     def write(self,
@@ -124,7 +127,8 @@ class Rows:
     "The same as `Prefix` for any causal model: each path is a row, computed as a whole."
     def __init__(self, lm, prompts, pad_id:int=0, batch_tokens:int=16_384):
         _check_prompts(prompts)
-        self.lm, self.prompts, self.pad_id, self.batch_tokens = lm, [list(p) for p in prompts], pad_id, batch_tokens
+        self.lm, self.prompts, self.pad_id, self.batch_tokens = (lm, [list(p) for p in prompts], pad_id,
+                                                                 batch_tokens)
         self.device = next(unwrap(lm).parameters()).device
         self.slim = 'logits_to_keep' in inspect.signature(type(unwrap(lm)).forward).parameters
         self.erase()
@@ -132,8 +136,10 @@ class Rows:
 
     def _ask(self, rows, keep): # logits [rows, keep, V] of the last columns of rows, padded on the right
         width = max(map(len, rows))
-        def fill(x, pad): return torch.tensor([list(r) + [pad]*(width - len(r)) for r in x], device=self.device)
-        inputs = dict(input_ids=fill(rows, self.pad_id), attention_mask=fill([[1]*len(r) for r in rows], 0), use_cache=False)
+        def fill(x, pad):
+            return torch.tensor([list(r) + [pad]*(width - len(r)) for r in x], device=self.device)
+        inputs = dict(input_ids=fill(rows, self.pad_id), attention_mask=fill([[1]*len(r) for r in rows], 0),
+                      use_cache=False)
         if self.slim: inputs['logits_to_keep'] = keep
         return _fine(self.lm, self.lm(**inputs).logits[:, -keep:])
 
@@ -167,7 +173,8 @@ class Rows:
     def erase(self):
         self.tokens, self.written = torch.zeros(len(self.prompts), 0, dtype=torch.long, device=self.device), 0
 
-    def keep(self, rows): self.prompts, self.tokens = [self.prompts[i] for i in rows.tolist()], self.tokens[rows]
+    def keep(self, rows):
+        self.prompts, self.tokens = [self.prompts[i] for i in rows.tolist()], self.tokens[rows]
 
 # %% ../nbs/16_decode.ipynb #8f476782
 def read_prompts(
@@ -289,7 +296,8 @@ class _Beams(_Best):
         ended = torch.where(ends & among_first, best / t**self.penalty, -torch.inf)
         self.enter(self.rows, ended, self.tables.item[new])
         run, pick = best.masked_fill(ends, -torch.inf).topk(min(self.beams + self.bound, best.shape[1]))
-        if self.bound: self.drop(self.rows, run[:, self.beams:], torch.where(ends & ~among_first, best, -torch.inf))
+        if self.bound:
+            self.drop(self.rows, run[:, self.beams:], torch.where(ends & ~among_first, best, -torch.inf))
         self.run, pick = run[:, :self.beams], pick[:, :self.beams]
         self.node, self.parent = new.gather(1, pick), parent.gather(1, pick)
 
@@ -306,7 +314,8 @@ class _Beams(_Best):
         if going.sum() <= .75*len(self.rows):
             self.drop(self.rows[~going], self.run[~going])
             left = going.nonzero()[:, 0]
-            self.rows, self.node, self.run, self.seen = (x[left] for x in (self.rows, self.node, self.run, self.seen))
+            self.rows, self.node, self.run, self.seen = (x[left]
+                                                         for x in (self.rows, self.node, self.run, self.seen))
             self.pre.keep(left)
         return True
 
@@ -420,8 +429,10 @@ def tree_sample(
     dev, (b, n, _) = pre.logits.device, uniform.shape
     u, t_ = torch.as_tensor(uniform, device=dev), on_device(trie, dev)
     item = t_.item
-    node, logp = torch.zeros(b, n, dtype=torch.long, device=dev), torch.zeros(b, n, device=dev, dtype=torch.float64)
-    logits, eye = pre.logits[:, None].expand(-1, n, -1), torch.eye(n, dtype=torch.bool, device=dev).expand(b, -1, -1)
+    node, logp = (torch.zeros(b, n, dtype=torch.long, device=dev),
+                  torch.zeros(b, n, device=dev, dtype=torch.float64))
+    logits, eye = (pre.logits[:, None].expand(-1, n, -1),
+                   torch.eye(n, dtype=torch.bool, device=dev).expand(b, -1, -1))
     seen = eye[..., :0]
     for t in range(trie.depth):
         child, real = child_table(trie, node)
@@ -442,7 +453,8 @@ def _given_max(top, raw):
     gap = raw - raw.amax(-1, keepdim=True)
     log1mexp = torch.where(gap > -.6931472, (-torch.expm1(gap)).log(), torch.log1p(-gap.exp()))
     v = top - raw + log1mexp
-    return torch.where(raw.isfinite() & top.isfinite(), top - v.relu() - torch.log1p((-v.abs()).exp()), -torch.inf)
+    return torch.where(raw.isfinite() & top.isfinite(), top - v.relu() - torch.log1p((-v.abs()).exp()),
+                       -torch.inf)
 
 # %% ../nbs/16_decode.ipynb #a160000c
 class _Draws:
@@ -458,10 +470,12 @@ class _Draws:
     def step(self, logits): # one token more for each open path; a title that has ended stays
         child, real = child_table(self.trie, self.node)
         ended = self.tables.item[self.node] >= 0
-        lp = self.logp[..., None] + child_logps(self.trie, logits.double()/self.temperature, child, real, renormalize=True)
+        lp = (self.logp[..., None]
+              + child_logps(self.trie, logits.double()/self.temperature, child, real, renormalize=True))
         raw = lp + self.noise.gather(1, child.flatten(1)).view(child.shape)
         score = _given_max(self.top[..., None], raw.masked_fill(~real, -torch.inf))
-        child[..., 0], lp[..., 0] = torch.where(ended, self.node, child[..., 0]), torch.where(ended, self.logp, lp[..., 0])
+        child[..., 0], lp[..., 0] = (torch.where(ended, self.node, child[..., 0]),
+                                     torch.where(ended, self.logp, lp[..., 0]))
         score[..., 0] = torch.where(ended, self.top, score[..., 0])
         self.top, at = score.flatten(1).topk(min(self.width, score[0].numel()))
         self.node, self.logp = child.flatten(1).gather(1, at), lp.flatten(1).gather(1, at)
@@ -483,7 +497,8 @@ class _Draws:
     def result(self, n, out): # (items, log-probabilities) in the order of the draw, items struck out left out
         item = torch.where(self.top.isfinite(), self.tables.item[self.node], -1)
         if out is not None: item = torch.where(out.gather(1, item.clamp(min=0)), -1, item)
-        order = torch.where(item >= 0, self.top, -torch.inf).sort(dim=1, descending=True, stable=True)[1][:, :n]
+        order = torch.where(item >= 0, self.top, -torch.inf).sort(dim=1, descending=True,
+                stable=True)[1][:, :n]
         lack = 0, n - order.shape[1]
         item = torch.nn.functional.pad(item.gather(1, order), lack, value=-1)
         logp = torch.nn.functional.pad(self.logp.gather(1, order), lack, value=-torch.inf)
@@ -522,7 +537,8 @@ def by_length(
     "Batch prompts of similar length."
     batches = [[]]
     for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
-        if batches[-1] and (len(batches[-1]) + 1) * (len(prompts[i]) + extra) > batch_tokens: batches.append([])
+        if batches[-1] and (len(batches[-1]) + 1) * (len(prompts[i]) + extra) > batch_tokens:
+            batches.append([])
         batches[-1].append(i)
     return [b for b in batches if b]
 
@@ -677,8 +693,10 @@ class LMRecommender(Policy):
         for batch in self._batches([prompts[n] for n in cases], beams*self.trie.depth, desc):
             own = [cases[n] for n in batch]
             some, out = [prompts[n] for n in own], None if gone is None else gone(own)
-            with merged_lora(self.lm): i, s, most = tree_beams(self.lm, some, self.trie, k, beams, exclude=out, **options)
-            items[batch], scores[batch], proven[batch] = i.cpu().numpy(), s.cpu().numpy(), (s >= most[:, None]).cpu().numpy()
+            with merged_lora(self.lm):
+                i, s, most = tree_beams(self.lm, some, self.trie, k, beams, exclude=out, **options)
+            items[batch], scores[batch], proven[batch] = (i.cpu().numpy(), s.cpu().numpy(),
+                                                          (s >= most[:, None]).cpu().numpy())
         return items, scores, proven
 
     def recommend(self, cases:Cases, k:int=5, desc:str='recommend', *,
@@ -694,8 +712,10 @@ class LMRecommender(Policy):
         _check_asked(k, labels, cap, n)
         lp = self.length_penalty if length_penalty is None else length_penalty
         beams, prompts = max(k, beams or self.beams or k), self.prompts(cases)
-        args = dict(gone=excluder(exclude, cases, n), desc=desc, length_penalty=lp, renormalize=renormalize, tails=tails)
-        how = self._how(*_beams_told(beams, labels, lp), 'renormalised' if renormalize else '', _without(exclude),
+        args = dict(gone=excluder(exclude, cases, n), desc=desc, length_penalty=lp, renormalize=renormalize,
+                    tails=tails)
+        how = self._how(*_beams_told(beams, labels, lp), 'renormalised' if renormalize else '',
+                        _without(exclude),
                         '' if labels is None else f'at most {cap} a label')
         if labels is None:
             items, scores, proven = self._best(prompts, range(len(cases)), k, beams, **args)

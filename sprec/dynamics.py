@@ -163,12 +163,15 @@ def tabular_round(
         raise ValueError(f"decoding is {decoding!r} and optimizer {optimizer!r}; "
                          "choose from sample, greedy and from sgd, adam")
     def logs(x): return x.double().clamp_min(torch.finfo(torch.float64).tiny).log()
-    def negatives(z): return (z/temperature).softmax(-1) if decoding == 'sample' else F.one_hot(z.argmax(-1), z.shape[-1]).to(z.dtype)
+    def negatives(z):
+        return ((z/temperature).softmax(-1) if decoding == 'sample'
+                else F.one_hot(z.argmax(-1), z.shape[-1]).to(z.dtype))
     p, start = torch.broadcast_tensors(pos.double(), logs(pi))
     after = _descend(start, lambda z: z.softmax(-1) - p, sft_lr, sft_steps, optimizer) if sft_steps else start
     neg = negatives(after if generate == 'after_sft' else start)
     ref = logs(reference) if own else start if reference == 'round_start' else after
-    return _descend(after, lambda z: _slope(z, ref, p, neg, beta), lr, steps, optimizer, stop).softmax(-1).to(pi.dtype)
+    return _descend(after, lambda z: _slope(z, ref, p, neg, beta), lr, steps, optimizer,
+                    stop).softmax(-1).to(pi.dtype)
 
 # %% ../nbs/01_dynamics.ipynb #5e0aa0b4
 def reach(
@@ -187,7 +190,8 @@ def rates(
     "How fast each direction of a table of logits is learnt: the spectrum of the covariance of a draw."
     check_probs(pos=pos)
     p = pos.double()
-    return tuple(x.to(pos.dtype) for x in torch.linalg.eigh(torch.diag_embed(p) - p[..., :, None]*p[..., None, :]))
+    return tuple(x.to(pos.dtype)
+                 for x in torch.linalg.eigh(torch.diag_embed(p) - p[..., :, None]*p[..., None, :]))
 
 # %% ../nbs/01_dynamics.ipynb #b6124074
 def observed_factor(
@@ -208,7 +212,8 @@ def capped(
     up = (1 + push)*pos.double()
     high = up.sort(-1, descending=True)[0]
     # with the first m titles capped
-    level = (1 - (high.sum(-1, keepdim=True) - high.cumsum(-1)))/torch.arange(1, pos.shape[-1] + 1, device=pos.device)
+    level = (1 - (high.sum(-1, keepdim=True) - high.cumsum(-1)))/torch.arange(1, pos.shape[-1] + 1,
+            device=pos.device)
     # the first m that leaves no title above it
     m = (level >= F.pad(high[..., 1:], (0, 1))).int().argmax(-1, keepdim=True)
     return torch.minimum(level.gather(-1, m), up).to(pos.dtype)

@@ -69,7 +69,8 @@ def path_attention(
     q = query.view(b, kv, h//kv, m, d) * (d**-.5 if scaling is None else scaling)
     to_prompt = (q.flatten(2, 3) @ past_k.mT).view(b, kv, h//kv, m, -1)
     to_path = (q.permute(0, 3, 1, 2, 4) @ path_k.mT).permute(0, 2, 3, 1, 4)  # [b, kv, g, m, D]
-    to_prompt, to_path = to_prompt.masked_fill(pool.unread, -torch.inf), to_path.masked_fill(pool.unused, -torch.inf)
+    to_prompt, to_path = (to_prompt.masked_fill(pool.unread, -torch.inf),
+                          to_path.masked_fill(pool.unused, -torch.inf))
     scores = torch.cat([to_prompt, to_path], -1)
     p, width = scores.softmax(-1), past_k.shape[2]
     out = (p[..., :width].flatten(2, 3) @ past_v).view(b, kv, h//kv, m, d)
@@ -131,7 +132,8 @@ class Paths:
         # four dimensions: the model makes none of its own
         mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=level.device)
         with self._reading():
-            out = self.lm(input_ids=tokens, position_ids=self.length[:, None] + level - 1, attention_mask=mask,
+            out = self.lm(input_ids=tokens, position_ids=self.length[:, None] + level - 1,
+                          attention_mask=mask,
                           past_key_values=self, use_cache=True).logits
         return (out if out.dtype == torch.float64 else out.float()), self.slots
 
@@ -154,7 +156,8 @@ def paths_refusal(
     "Why a model must take `Branches`; empty if it can take `Paths`."
     reason, config = tree_refusal(model), unwrap(model).config
     if reason: return reason
-    if config._attn_implementation != 'sdpa': return f"attention {config._attn_implementation!r} is not handed over"
+    if config._attn_implementation != 'sdpa':
+        return f"attention {config._attn_implementation!r} is not handed over"
     if config.model_type not in PATH_FAMILIES:
         return f"the model family {config.model_type!r} was not checked with gathered paths"
     return 'its window slides' if _slides(config) else ''
@@ -324,7 +327,8 @@ def _going(queues, live, budget): # places in `live` of the cases whose search g
 def _answer(queues, k): # Best, from what the queues hold
     items, scores = np.full((len(queues), k), -1), np.full((len(queues), k), -np.inf)
     for i, q in enumerate(queues): items[i, :len(q.item)], scores[i, :len(q.score)] = q.item, q.score
-    return Best(items, scores, np.array([q.bound for q in queues]), np.array([q.spent for q in queues], np.int64))
+    return Best(items, scores, np.array([q.bound for q in queues]),
+                np.array([q.spent for q in queues], np.int64))
 
 # %% ../nbs/16b_exact.ipynb #910e51dc
 @torch.inference_mode()
@@ -347,9 +351,11 @@ def tree_best(
     bonus = None if bonus is None else np.asarray(bonus, np.float64)
     exclude = None if exclude is None else np.asarray(exclude)
     _check_search(trie, k, budget, width, length_penalty, bonus, exclude, prompts)
-    if not len(prompts): return Best(np.zeros((0, k), np.int64), np.zeros((0, k)), np.zeros(0), np.zeros(0, np.int64))
+    if not len(prompts):
+        return Best(np.zeros((0, k), np.int64), np.zeros((0, k)), np.zeros(0), np.zeros(0, np.int64))
     pre, live = paths(lm, prompts, pad_id, depth=trie.depth), np.arange(len(prompts))
-    search, start = _Search(trie, renormalize, length_penalty, exclude, bonus), np.zeros(len(prompts), np.int64)
+    search, start = (_Search(trie, renormalize, length_penalty, exclude, bonus),
+                     np.zeros(len(prompts), np.int64))
     queues, dev, wide = [Queue(k) for _ in prompts], pre.logits.device, min(4, width)
     search.enter(queues, live, start, start.astype(float), start, pre.logits)
     while len(going := _going(queues, live, budget)):

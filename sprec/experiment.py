@@ -29,7 +29,8 @@ from .inputs import get_data, get_model, refuse_other_lora
 from .measure import asked, measure
 from .recipes import RECIPES, SASREC, in_order, label
 from .rows import read_rows, write_rows
-from .runs import Run, claim, found_from, keep_data, once, only_here, provenance, read_config, stage, steps_of
+from .runs import Run, claim, found_from, keep_data, once, only_here
+from .runs import provenance, read_config, stage, steps_of
 from .play import check
 from .selfplay import keep_json, kept_json, put_back, seed_for, selfplay, sound
 from .settings import Settings, as_changes, plays_of, refuse_recipes, settings_of_run, settle
@@ -42,15 +43,18 @@ def learn_titles(rec:LMRecommender, split:Split, settings:Settings, seed:int, **
     "Language modelling on every title and every training history."
     prompts = rec.prompts(split.train)
     bos = [rec.tok.bos_token_id] if rec.tok.bos_token_id is not None else []
-    rows = sft_rows(prompts + [bos or t[:1] for t in rec.titles], [rec.titles[i] for i in split.train.target] + [t if bos else t[1:] for t in rec.titles])
-    out = sft(rec.lm, rec.tok, rows, lr=settings.title_lr, epochs=settings.title_epochs, **settings.at_once('title_batch'), seed=seed_for(seed, 101), loss_on='all',
+    rows = sft_rows(prompts + [bos or t[:1] for t in rec.titles],
+                    [rec.titles[i] for i in split.train.target] + [t if bos else t[1:] for t in rec.titles])
+    out = sft(rec.lm, rec.tok, rows, lr=settings.title_lr, epochs=settings.title_epochs,
+              **settings.at_once('title_batch'), seed=seed_for(seed, 101), loss_on='all',
               # titles are short and histories long: apart, little is padded
               train_sampling_strategy='group_by_length', desc='titles', **kw)
     return dict(loss=out['loss'][-1], steps=out['steps'], tokens=out['tokens'])
 
 # %% ../nbs/40_experiment.ipynb #40000001
 def _weights(split, settings, by): # float64 [N], mean 1: how much each training case counts
-    if by == 'popularity': return popularity_weights(split.train, split.catalog, settings.ips_tau, settings.ips_most).case
+    if by == 'popularity':
+        return popularity_weights(split.train, split.catalog, settings.ips_tau, settings.ips_most).case
     if not split.catalog.categories:
         raise InputError("RW weights cases by the categories of their targets, but this catalogue has none; "
                          "choose other recipes, or give the data a column of categories")
@@ -62,7 +66,9 @@ def first_sft(rec:LMRecommender, split:Split, settings:Settings, seed:int, weigh
     answers, weight = [rec.titles[i] for i in split.train.target], None
     if weights: weight = per_case(_weights(split, settings, weights), answers)
     rows = sft_rows(rec.prompts(split.train), answers, weight)
-    out = sft(rec.lm, rec.tok, rows, lr=settings.sft_lr, epochs=settings.sft_epochs, **settings.at_once('sft_batch'), warmup_steps=settings.warmup_steps, seed=seed_for(seed, 102), desc='SFT', **kw)
+    out = sft(rec.lm, rec.tok, rows, lr=settings.sft_lr, epochs=settings.sft_epochs,
+              **settings.at_once('sft_batch'), warmup_steps=settings.warmup_steps, seed=seed_for(seed, 102),
+              desc='SFT', **kw)
     return dict(loss=out['loss'][-1], steps=out['steps'], tokens=out['tokens'])
 
 # %% ../nbs/40_experiment.ipynb #eeb3bee9
@@ -81,9 +87,12 @@ def get_sasrec(
                              f"remove it and {about.name} to have it made again")
         return load_sasrec(path, split.catalog, 'cuda' if torch.cuda.is_available() else 'cpu'), there
     t = time.perf_counter()
-    sas, log = train_sasrec(split.train, split.valid, len(split.catalog), seed=seed_for(seed, 103), desc=label(name), **SASREC[name])
+    sas, log = train_sasrec(split.train, split.valid, len(split.catalog), seed=seed_for(seed, 103),
+                            desc=label(name), **SASREC[name])
     with writing(path): save_sasrec(sas, path, split.catalog)
-    keep_json(about, dict(sha256=sha256(path), epochs=len(log), ndcg=max(l['ndcg'] for l in log), seconds=round(time.perf_counter() - t, 2)))
+    keep_json(about,
+              dict(sha256=sha256(path), epochs=len(log), ndcg=max(l['ndcg'] for l in log),
+                   seconds=round(time.perf_counter() - t, 2)))
     return get_sasrec(out, name, split, seed)
 
 # %% ../nbs/40_experiment.ipynb #40000005
@@ -130,7 +139,8 @@ def prepare(
     for part in ('train', 'test'):
         rec.prompts(getattr(split, part))  # every prompt fits, or nothing begins
         split.manifest[f'{part}_histories_cut'] = rec.cut  # those that lost their oldest titles to max_length
-    config = dict(data=data, model=model, seed=seed, preset=preset, fingerprint=split.fingerprint, settings=asdict(settings))
+    config = dict(data=data, model=model, seed=seed, preset=preset, fingerprint=split.fingerprint,
+                  settings=asdict(settings))
     here = [Path(x).expanduser() for x in (data, model) if x not in ('toy', 'tiny')]
     if any(not p.is_absolute() and p.exists() for p in here): config['started_in'] = str(Path.cwd())
     if tuned: config['tuned_values'] = tuned
@@ -148,8 +158,10 @@ def _sasrec_path(run, name, first): # one row: SASRec has no rounds
 def _d3_row(run): # alpha from validation, then the SFT model decoded with SASRec's scores
     t, (helper, sas) = time.perf_counter(), guide(run.out, run.split, run.seed)
     settings, gone = run.settings, 'history' if run.settings.leave_out_history else None
-    alpha, tried = tune_alpha(run.rec, run.split.valid, sas.scores, settings.d3_alphas(), beams=settings.d3_beams, exclude=gone)
-    told = dict(round=0, alpha=alpha, guide=helper, tried=tried, seconds_alpha=round(time.perf_counter() - t, 2))
+    alpha, tried = tune_alpha(run.rec, run.split.valid, sas.scores, settings.d3_alphas(),
+                              beams=settings.d3_beams, exclude=gone)
+    told = dict(round=0, alpha=alpha, guide=helper, tried=tried,
+                seconds_alpha=round(time.perf_counter() - t, 2))
     return told | run.row(D3(run.rec, sas.scores, alpha=alpha, beams=settings.d3_beams))
 
 def _d3_path(run, name, first): # one row
@@ -195,11 +207,13 @@ def put_weights(lm, weights:dict):
 # %% ../nbs/40_experiment.ipynb #40000013
 def _sft_stage(run, name, watched): # the row of an SFT, now or when it ran
     weights, at = RECIPES[name].weights if name in RECIPES else '', run.out/name
-    work = lambda: first_sft(run.rec, run.split, run.settings, run.seed, weights, **steps_of(at, run.settings))
+    work = lambda: first_sft(run.rec, run.split, run.settings, run.seed, weights,
+                             **steps_of(at, run.settings))
     log = stage(at, run.rec, work, lambda: dict(measured=watched(run.rec)))
     run.say(f"{label(name)}: {log['steps']} steps, loss {log['loss']:.3f}, {log['seconds']:.0f} s")
     if told := report.proven_words(log['measured']): run.say(f"{label(name)}: {told}")
-    return log['measured'] | dict(round=0, sft_loss=log['loss'], seconds_sft=log['seconds'], tokens=log['tokens'])
+    return (log['measured']
+            | dict(round=0, sft_loss=log['loss'], seconds_sft=log['seconds'], tokens=log['tokens']))
 
 # %% ../nbs/40_experiment.ipynb #9d7d294a
 def first_stages(
@@ -211,7 +225,8 @@ def first_stages(
     watched, rec, settings = watched or run.row, run.rec, run.settings
     if settings.title_epochs:
         at = run.out/'titles'
-        log = stage(at, rec, lambda: learn_titles(rec, run.split, settings, run.seed, **steps_of(at, settings)))
+        log = stage(at, rec,
+                    lambda: learn_titles(rec, run.split, settings, run.seed, **steps_of(at, settings)))
         run.say(f"titles: {log['steps']} steps, loss {log['loss']:.3f}, {log['seconds']:.0f} s")
     own, rows = [n for n in names if RECIPES[n].weights], {}
     start = trained_weights(rec.lm) if own else {}
@@ -223,8 +238,10 @@ def first_stages(
 # %% ../nbs/40_experiment.ipynb #40000014
 def yardsticks(run:Run) -> list: # rows: popularity, and the oracle where the truth is known
     "What a model is held against."
-    there = dict(popularity=Popularity(run.split.catalog)) | (dict(oracle=Oracle(run.world)) if run.world else {})
-    return [run.base | dict(method=n, round=0) | run.measured(r, policy=r, detail=True) for n, r in there.items()]
+    there = (dict(popularity=Popularity(run.split.catalog))
+             | (dict(oracle=Oracle(run.world)) if run.world else {}))
+    return [run.base | dict(method=n, round=0) | run.measured(r, policy=r, detail=True)
+            for n, r in there.items()]
 
 def _kept_rows(out, names): # of methods that an earlier call ran here: they stay in the table
     if not (out/'rows.jsonl').exists(): return []
@@ -248,7 +265,8 @@ def _write(out, rows): # rows and, beside them, what stands behind the last row 
 def _path_words(name, path): # lines that say what came of a recipe
     last, said = path[-1], label(name)
     if len(path) > 1:
-        n, seconds = len(path) - 1, sum(v for row in path[1:] for k, v in row.items() if k.startswith('seconds'))
+        n, seconds = (len(path) - 1,
+                      sum(v for row in path[1:] for k, v in row.items() if k.startswith('seconds')))
         yield f"{said}: {n} round{'s'*(n > 1)}, ORRatio@1 {path[0]['ORRatio@1']:.3f} to {last['ORRatio@1']:.3f}, {seconds:.0f} s"
         if told := report.proven_words(last): yield f"{said}: {told}"
     elif name != 'bigrec':
@@ -261,12 +279,16 @@ def _begin(run): # the folder is the run's; say what deserves a word before the 
     keep_data(run.out, split, run.rec, run.say)
     run.say(f"data: {split}")
     if cut := sum(split.manifest[f'{p}_histories_cut'] for p in ('train', 'test')):
-        run.say(f"{cut} histories are too long for max_length={settings.max_length} and lost their oldest titles")
+        run.say(f"{cut} histories are too long for max_length={settings.max_length} and lost their oldest "
+                f"titles")
     lost = int((split.test.history == split.test.target[:, None]).any(1).sum())
     if settings.leave_out_history and lost:
-        run.say(f"{lost} of {len(split.test):,} test targets are titles of their own history, which no answer is; leave_out_history=false allows them")
+        run.say(f"{lost} of {len(split.test):,} test targets are titles of their own history, which no "
+                f"answer is; leave_out_history=false allows them")
     steps = -(-len(split.train)//settings.sft_batch)*settings.sft_epochs
-    if steps <= settings.warmup_steps: run.say(f"all {steps} steps of SFT are warm-up (warmup_steps={settings.warmup_steps}), so its learning rate never reaches {settings.sft_lr:g}")
+    if steps <= settings.warmup_steps:
+        run.say(f"all {steps} steps of SFT are warm-up (warmup_steps={settings.warmup_steps}), so its "
+                f"learning rate never reaches {settings.sft_lr:g}")
 
 # %% ../nbs/40_experiment.ipynb #cb055640
 def run(
@@ -312,7 +334,8 @@ def new_report(out:Path, rows:list, split:Split, config:dict) -> Path:
     figures = run_figures(rows, split.catalog)
     figures = dict(zip(figures, report.save_figures(out, figures)))  # drawn once
     made = {k: rows[-1][k] for k in ('commit', 'versions', 'hardware', 'config_hash')}
-    facts = {k: v for k, v in config.items() if k not in ('settings', 'started_in')} | config['settings'] | made
+    facts = ({k: v for k, v in config.items() if k not in ('settings', 'started_in')} | config['settings']
+             | made)
     told = report.sentences(rows) if {'dpo-rn', 'sprec'} <= {r['method'] for r in rows} else []
     last = {r['method']: report.proven_words(r) for r in rows}
     told += [f'{label(m)}: {words}.' for m, words in last.items() if words]
@@ -333,7 +356,8 @@ def write_report(out:Path, rows:list, split:Split, config:dict) -> Path:
 
 # %% ../nbs/40_experiment.ipynb #4000001b
 def _rounds_of(out, name): # round -> the folder of its weights, for a recipe with rounds
-    rounds = {int(p.parent.name[6:]): p for p in (out/name).glob('round-*/model') if p.parent.name[6:].isdigit()}
+    rounds = {int(p.parent.name[6:]): p for p in (out/name).glob('round-*/model')
+              if p.parent.name[6:].isdigit()}
     return {0: out/'sft'} | rounds
 
 def weights_there(

@@ -87,7 +87,8 @@ def case_log_popularity_difference(
     logs = np.log2(np.where(n + smoothing > 0, n + smoothing, 1))
     return _row_means(logs, top) - _row_means(logs, took)
 
-def log_popularity_difference(items, took, catalog:Catalog, k:int, smoothing:float=.5, size:bool=False) -> float:
+def log_popularity_difference(items, took, catalog:Catalog, k:int, smoothing:float=.5,
+                              size:bool=False) -> float:
     "LogPopDiff@k: by how many doublings lists are more popular than what their people took; with `size`, how far on either side."
     d = case_log_popularity_difference(items, took, catalog, k, smoothing)
     return _mean(np.abs(d) if size else d)
@@ -180,7 +181,8 @@ def exposure_gini(items, catalog:Catalog, k:int) -> float:
 def exposure_gap(items, catalog:Catalog, k:int, groups=None) -> float:
     "ExposureGap@k: the share of attention that would have to move for groups to have what they have of training targets."
     own = item_groups(catalog, groups)
-    return float(np.abs(exposure(items, catalog, k, own) - np.bincount(own, _counts(catalog))/_counts(catalog).sum()).sum()/2)
+    return float(np.abs(exposure(items, catalog, k, own)
+                        - np.bincount(own, _counts(catalog))/_counts(catalog).sum()).sum()/2)
 
 # %% ../nbs/18b_exposure.ipynb #d790b643
 def _features(catalog, vectors): # bool [I, G], or float64 [I, D] of length 1 (or 0)
@@ -258,7 +260,8 @@ def people(
 def _person_means(values, who) -> np.ndarray:
     values, known = np.asarray(values, np.float64), ~np.isnan(values)
     with np.errstate(invalid='ignore'):
-        return np.bincount(who[known], values[known], who.max() + 1)/np.bincount(who[known], minlength=who.max() + 1)
+        return np.bincount(who[known], values[known], who.max() + 1)/np.bincount(who[known],
+                minlength=who.max() + 1)
 
 def _labels(groups, who) -> tuple: # labels in order, int [P]: each person's, -1 for none
     groups = np.asarray(groups)
@@ -298,7 +301,8 @@ def user_gap(
     inside = [each[(own == g) & ~np.isnan(each)] for g in range(len(names))]
     if len(names) < 2: raise InputError(f"a gap needs at least two groups of people, got {len(names)}")
     means = [float(x.mean()) if len(x) else float('nan') for x in inside]
-    return dict(gap=float(_gap(means)), means=dict(zip(names, means)), people=dict(zip(names, map(len, inside))))
+    return dict(gap=float(_gap(means)), means=dict(zip(names, means)),
+                people=dict(zip(names, map(len, inside))))
 
 # %% ../nbs/18b_exposure.ipynb #28c22ebd
 # int64: by n-quantiles of the reference; -1 where there is no value
@@ -366,10 +370,12 @@ def people_bootstrap(
         raise InputError(f"there are {len(values)} values and {len(who)} users; they must match")
     if not known.any(): return (float('nan'),)*3
     if groups is None:
-        total, size = (np.bincount(who[known], w, who.max() + 1) for w in (values[known], np.ones(known.sum())))
+        total, size = (np.bincount(who[known], w, who.max() + 1)
+                       for w in (values[known], np.ones(known.sum())))
         value, draws = values[known].mean(), np.divide(*_drawn_sums(n, rng, total[size > 0], size[size > 0]))
     else:
-        value, own, each = user_gap(values, groups, user)['gap'], _labels(groups, who)[1], _person_means(values, who)
+        value, own, each = (user_gap(values, groups, user)['gap'], _labels(groups, who)[1],
+                            _person_means(values, who))
         inside = [each[(own == g) & ~np.isnan(each)] for g in range(own.max() + 1)]
         draws = _gap([_drawn_sums(n, rng, x)[0]/max(len(x), 1) for x in inside])
     return float(value), *(float(x) for x in np.quantile(draws, [(1-level)/2, (1+level)/2]))
@@ -390,7 +396,8 @@ def people_jackknife(
     if not 0 < level < 1 or who.max(initial=0) < 1:
         raise InputError("leaving people out needs at least two and a level between 0 and 1, "
                          f"got {who.max(initial=-1) + 1} and {level}")
-    without = np.array([statistic(items[keep], cases[keep]) for keep in (who != p for p in range(who.max() + 1))])
+    without = np.array([statistic(items[keep], cases[keep])
+                        for keep in (who != p for p in range(who.max() + 1))])
     half = NormalDist().inv_cdf((1 + level)/2)*np.sqrt((len(without) - 1)*without.var())
     value = float(statistic(items, cases))
     return value, float(value - half), float(value + half)
@@ -409,9 +416,11 @@ AUDIENCE = dict( # name -> what it counts, range, better, what it cannot see
         'how many hits there are; nan where a group has no target'),
     PopRSP=('unevenness between groups of titles of how often they are shown', '0 to sqrt(G - 1)', '',
         'whether anybody wants them; which group is ahead'),
-    ExposureGini=('unevenness of attention over the catalogue, first places weighing more', '0 to 1 - 1/I', '',
+    ExposureGini=('unevenness of attention over the catalogue, first places weighing more', '0 to 1 - 1/I',
+                  '',
         'which titles; high whenever slots are fewer than titles'),
-    ExposureGap=('share of attention that would have to move to match training targets of groups', '0 to below 1', '↓',
+    ExposureGap=('share of attention that would have to move to match training targets of groups',
+                 '0 to below 1', '↓',
         'titles within a group; who gets what'),
     ILD=('mean distance of two titles of a list', '0 to 1 (vectors: 2)', '',
         'differences between lists; random lists do well'),
@@ -437,7 +446,8 @@ def audience(
     for k in ks:
         apart = case_log_popularity_difference(items, cases.history, catalog, k)
         row = dict(ARP=arp(items, catalog, k), ACLT=aclt(items, catalog, k),
-            LogPopDiff=_mean(apart), LogPopSize=_mean(np.abs(apart)), PopREO=pop_reo(items, cases.target, catalog, k, groups),
+            LogPopDiff=_mean(apart), LogPopSize=_mean(np.abs(apart)),
+            PopREO=pop_reo(items, cases.target, catalog, k, groups),
             PopRSP=pop_rsp(items, catalog, k, groups), ExposureGini=exposure_gini(items, catalog, k),
             ExposureGap=exposure_gap(items, catalog, k, groups), ILD=ild(items, catalog, k, vectors),
             Serendipity=serendipity(items, cases.target, catalog, k))

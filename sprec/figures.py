@@ -71,7 +71,8 @@ def category_figure(
         _gaps(ax, d[d['name'] == cat], names)
         ax.set_title(drawn(fill(f'{cat} ({share:.0%})', 24)), fontsize=8.5)
         ax.tick_params(axis='x', labelsize=8, labelbottom=k + 4 >= len(cats))
-    fig.supxlabel('share of first recommendations minus share of histories (share of histories in the title)', fontsize=8)
+    fig.supxlabel('share of first recommendations minus share of histories (share of histories in the title)',
+                  fontsize=8)
     return fig
 
 # %% ../nbs/41c_figures.ipynb #41c00009
@@ -183,7 +184,8 @@ def change_figure(
 
 # %% ../nbs/41c_figures.ipynb #41c0000f
 # name, and what is held where
-VARIED = {'random_ratio': ('share of random negatives', 'n_negatives', 1), 'n_negatives': ('number of negatives', 'random_ratio', 0)}
+VARIED = {'random_ratio': ('share of random negatives', 'n_negatives', 1),
+          'n_negatives': ('number of negatives', 'random_ratio', 0)}
 
 # %% ../nbs/41c_figures.ipynb #e2d9467a
 def averaged(
@@ -212,13 +214,17 @@ def _setting_figure(rows, by, metrics, last) -> Chart:
     metrics = known_metrics(a, metrics)
     fig, axes = panels(len(metrics), cols=3, size=(2.7, 1.9))
     for ax, m in zip(axes, metrics):
-        for _, own in a.groupby('seed'): ax.plot(own[by], own[m], color=color('sprec'), alpha=.35, lw=1, marker='.', ms=3)
+        for _, own in a.groupby('seed'):
+            ax.plot(own[by], own[m], color=color('sprec'), alpha=.35, lw=1, marker='.', ms=3)
         mean = a.groupby(by)[m].mean()
         ax.plot(mean.index, mean, color=color('sprec'), lw=2.2, marker=marker('sprec'), ms=5)
-        if by == 'n_negatives': ax.set_xscale('log', base=2); ax.xaxis.set_major_formatter(lambda x, _: f'{x:g}')
-        ax.set(title=headed(m), xlabel=VARIED[by][0], xticks=sorted(set(a[by]))); ax.locator_params(axis='y', nbins=5)
+        if by == 'n_negatives':
+            ax.set_xscale('log', base=2); ax.xaxis.set_major_formatter(lambda x, _: f'{x:g}')
+        ax.set(title=headed(m), xlabel=VARIED[by][0], xticks=sorted(set(a[by])))
+        ax.locator_params(axis='y', nbins=5)
     n = a.seed.nunique()
-    fig.supxlabel(f"SPRec, mean over the last {last} rounds; thick: mean over {n} seed{'s' if n > 1 else ''}", fontsize=8)
+    fig.supxlabel(f"SPRec, mean over the last {last} rounds; thick: mean over {n} seed{'s' if n > 1 else ''}",
+                  fontsize=8)
     return fig
 
 # %% ../nbs/41c_figures.ipynb #57f3aa4f
@@ -275,8 +281,10 @@ def trends(
         change = np.polyfit(x, wide.to_numpy().T, 1)[0] * (x[-1] - x[0])
         mean, low, high = seed_interval(change, level)
         first, end = wide.iloc[:, 0].mean(), wide.iloc[:, -1].mean()
-        out.append(dict(by=by, metric=m, seeds=len(wide), begins=first, ends=end, change=mean, low=low, high=high,
-                        paper={-1: 'falls', 0: 'stable', 1: 'rises'}[sign], verdict=_trend(sign, low, high, first)))
+        out.append(dict(by=by, metric=m, seeds=len(wide), begins=first, ends=end, change=mean, low=low,
+                        high=high,
+                        paper={-1: 'falls', 0: 'stable', 1: 'rises'}[sign],
+                        verdict=_trend(sign, low, high, first)))
     return pd.DataFrame(out)
 
 # %% ../nbs/41c_figures.ipynb #41c00017

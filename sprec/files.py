@@ -137,7 +137,8 @@ def sha256(
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
 def _inside(folder): # the files of a folder, by their names in it
-    return {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob('*')) if p.is_file() and p.name != SUMS}
+    return {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob('*'))
+            if p.is_file() and p.name != SUMS}
 
 def seal(
     folder,  # complete, before it gets its name
@@ -193,7 +194,8 @@ def check_place(
     out = Path(out).expanduser()
     there = next(p for p in (out, *out.absolute().parents) if p.exists() or p.is_symlink())
     if not there.is_dir():
-        raise InputError(f"{there} is a file; give a folder for the run" if there == out else f"{out} cannot be made, since {there} is a file; choose another folder")
+        raise InputError(f"{there} is a file; give a folder for the run" if there == out
+                         else f"{out} cannot be made, since {there} is a file; choose another folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"{out} cannot be written: {there} is read-only for this user; "
                          "choose another folder")

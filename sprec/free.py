@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import (GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria,
+    StoppingCriteriaList)
 from .data import Cases
 from .errors import InputError, nearest
 from .decode import by_length, check_logits
@@ -38,8 +39,10 @@ class _Stop(StoppingCriteria): # true for rows whose answer is complete
         texts += ['']*(size - len(texts))
         put = lambda f, kind: torch.tensor([f(t) for t in texts], dtype=kind, device=device)
         self.width, self.close = width, close
-        self.visible, self.quotes = put(lambda t: bool(t.strip()), torch.bool), put(lambda t: t.count('"'), torch.long)
-        self.breaks, self.leads = put(lambda t: '\n' in t.lstrip(), torch.bool), put(lambda t: '\n' in t[:len(t) - len(t.lstrip())], torch.bool)
+        self.visible, self.quotes = (put(lambda t: bool(t.strip()), torch.bool),
+                                     put(lambda t: t.count('"'), torch.long))
+        self.breaks, self.leads = (put(lambda t: '\n' in t.lstrip(), torch.bool),
+                                   put(lambda t: '\n' in t[:len(t) - len(t.lstrip())], torch.bool))
 
     def __call__(self, input_ids, scores, **kw):
         new = input_ids[:, self.width:]
@@ -56,7 +59,9 @@ def own_settings(
     "For the time of a call no setting comes from the checkpoint."
     base = unwrap(lm)
     held, training = base.generation_config, lm.training
-    base.generation_config = GenerationConfig(**dict(do_sample=False, num_beams=1, num_return_sequences=1, temperature=None, top_p=None, top_k=None, repetition_penalty=1., length_penalty=1.,
+    base.generation_config = GenerationConfig(**dict(do_sample=False, num_beams=1, num_return_sequences=1,
+                                                     temperature=None, top_p=None, top_k=None,
+                                                     repetition_penalty=1., length_penalty=1.,
         no_repeat_ngram_size=0, early_stopping=False, use_cache=True) | settings)
     lm.eval()
     try: yield base.generation_config
@@ -109,12 +114,16 @@ def free_generate(
                          "without them every answer is the same")
     if empty := [i for i, p in enumerate(prompts) if not len(p)]:
         raise InputError(f"prompt {empty[0]} has no tokens")
-    draw, base, pad = temperature is not None, unwrap(lm), tok.pad_token_id if tok.pad_token_id is not None else tok.eos_token_id
-    settings = dict(max_new_tokens=max_new_tokens, num_beams=beams, num_return_sequences=n, pad_token_id=pad, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id)
+    draw, base, pad = (temperature is not None, unwrap(lm),
+                       tok.pad_token_id if tok.pad_token_id is not None else tok.eos_token_id)
+    settings = dict(max_new_tokens=max_new_tokens, num_beams=beams, num_return_sequences=n, pad_token_id=pad,
+                    bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id)
     if draw: settings |= dict(do_sample=True, temperature=float(temperature), top_p=float(top_p), top_k=0)
     raw, rows, stop = [None]*len(prompts), max(n, beams), None
-    with own_settings(lm, **settings), torch.random.fork_rng(devices=[base.device] if base.device.type == 'cuda' else []):
-        for b, batch in enumerate(tqdm(by_length(prompts, max_new_tokens, max(1, batch_tokens // rows)), desc=desc, leave=False)):
+    with own_settings(lm,
+            **settings), torch.random.fork_rng(devices=[base.device] if base.device.type == 'cuda' else []):
+        for b, batch in enumerate(tqdm(by_length(prompts, max_new_tokens, max(1, batch_tokens // rows)),
+                                       desc=desc, leave=False)):
             width = max(len(prompts[i]) for i in batch)
             fill = lambda x: torch.tensor([[0]*(width - len(r)) + list(r) for r in x], device=base.device)
             real = fill([[1]*len(prompts[i]) for i in batch])
@@ -122,13 +131,16 @@ def free_generate(
             stop = stop or _Stop(tok, width, close, base.device, base.config.vocab_size)
             stop.width = width
             torch.manual_seed(int(np.random.SeedSequence([seed, b]).generate_state(1)[0]))
-            out = lm.generate(input_ids=ids, attention_mask=real, stopping_criteria=StoppingCriteriaList([stop]),
+            out = lm.generate(input_ids=ids, attention_mask=real,
+                              stopping_criteria=StoppingCriteriaList([stop]),
                               logits_processor=LogitsProcessorList([_Finite(lm)]))[:, width:]
             texts = tok.batch_decode(out, skip_special_tokens=True, clean_up_tokenization_spaces=False)
             for j, i in enumerate(batch): raw[i] = texts[j*n:(j + 1)*n]
     got = [[title_in(t, close) for t in row] for row in raw]
-    how = f'sampled at temperature {temperature:g}' + (f', top_p {top_p:g}' if top_p < 1 else '') if draw else f'{beams} beams' if beams > 1 else 'greedy'
-    return Texts([[t for t, _ in row] for row in got], raw, np.array([[c for _, c in row] for row in got], bool).reshape(len(got), n), f'free text, {how}')
+    how = (f'sampled at temperature {temperature:g}' + (f', top_p {top_p:g}' if top_p < 1 else '') if draw
+           else f'{beams} beams' if beams > 1 else 'greedy')
+    return Texts([[t for t, _ in row] for row in got], raw,
+            np.array([[c for _, c in row] for row in got], bool).reshape(len(got), n), f'free text, {how}')
 
 # %% ../nbs/16a_free.ipynb #9b088669
 class Writer:

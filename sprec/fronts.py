@@ -63,7 +63,8 @@ def subtractions(
 ):                # yields (name, setting -> answers)
     "A share of each log popularity is subtracted."
     for name, offset in offsets.items():
-        yield f'minus {name}', {f'tau {t:g}': [best_of(logps[p] - t*offset).items for p in PARTS] for t in taus}
+        yield f'minus {name}', {f'tau {t:g}': [best_of(logps[p] - t*offset).items for p in PARTS]
+                                for t in taus}
 
 def guided(
     logps:dict,       # as above
@@ -77,7 +78,8 @@ def guided(
 def rules_of(catalog) -> dict: # name -> rule
     "The five re-rankers."
     alike = category_similarity(catalog)
-    return {'MMR': MMR(alike), 'xQuAD, popularity': XQuAD(head_and_tail(catalog)), 'xQuAD, categories': XQuAD(catalog.membership),
+    return {'MMR': MMR(alike), 'xQuAD, popularity': XQuAD(head_and_tail(catalog)),
+            'xQuAD, categories': XQuAD(catalog.membership),
             'Steck': Steck(), 'DPP': DPP(alike)}
 
 def rerankings(
@@ -90,7 +92,8 @@ def rerankings(
     cat = split.catalog
     pool = {p: best_of(logps[p], min(n, len(cat))) for p in PARTS}
     for name, rule in rules_of(cat).items():
-        yield name, {f'lam {x:g}': [rerank(pool[p], getattr(split, p), cat, rule, x).items for p in PARTS] for x in lams}
+        yield name, {f'lam {x:g}': [rerank(pool[p], getattr(split, p), cat, rule, x).items for p in PARTS]
+                     for x in lams}
 
 # %% ../nbs/42a_fronts.ipynb #d01f9c3b
 CLASSICS:dict = {
@@ -127,7 +130,8 @@ def scores_of(
     blocks, training = trie_blocks(trie, 128), rec.lm.training
     rec.lm.eval()
     with merged_lora(rec.lm):
-        rows = [tree_scores(rec.lm, [p], trie, blocks, pad_id=rec.tok.pad_token_id) for p in tqdm(prompts, 'scores', leave=False)]
+        rows = [tree_scores(rec.lm, [p], trie, blocks, pad_id=rec.tok.pad_token_id)
+                for p in tqdm(prompts, 'scores', leave=False)]
     rec.lm.train(training)
     return torch.cat(rows).double().cpu().numpy()
 
@@ -141,7 +145,8 @@ def without_history(
     return scores_of(rec, nothing, items)[0]
 
 # %% ../nbs/42a_fronts.ipynb #49fe80cb
-SEEN = ('NDCG@5', 'HR@5', 'HR@1', 'ORRatio@1', 'ORRatio@5', 'MGU@1', 'MGU@5', 'DivRatio@1', 'DivRatio@5', 'TrainLift@5', 'LongTail@5', 'Calibration@5')
+SEEN = ('NDCG@5', 'HR@5', 'HR@1', 'ORRatio@1', 'ORRatio@5', 'MGU@1', 'MGU@5', 'DivRatio@1', 'DivRatio@5',
+        'TrainLift@5', 'LongTail@5', 'Calibration@5')
 AXES = ('NDCG@5', 'ORRatio@1', 'MGU@1', 'UserGap')
 
 # int [N]: 0 for the third of rarest taste, 1 for the most popular, -1 between
@@ -171,7 +176,8 @@ def against(
     out = {}
     for m in AXES[:3]:
         d = compare(items, base, split.test, m, split.catalog, n=999 if m == 'NDCG@5' else 1)
-        out |= {f'{m} - {name}': d['difference'], f'{m} - {name}, se': (d['high'] - d['low'])/2/NormalDist().inv_cdf(.975)}
+        out |= {f'{m} - {name}': d['difference'],
+                f'{m} - {name}, se': (d['high'] - d['low'])/2/NormalDist().inv_cdf(.975)}
     gain = [target_gains(x, split.test.target, 5)[1] for x in (items, base)]
     who = people(split.test.user)
     each = np.bincount(who, gain[0] - gain[1])/np.bincount(who)             # a person's mean difference
@@ -179,7 +185,9 @@ def against(
     niche, main = (each[group == g] for g in (0, 1))
     error = np.sqrt(sum(x.var(ddof=1)/len(x) for x in (niche, main)))
     shared = ((items[:, :, None] == base[:, None]) & (items >= 0)[:, :, None]).any(2).mean()
-    return out | {f'UserGap - {name}': main.mean() - niche.mean(), f'UserGap - {name}, se': error, f'shared with {name}': shared}
+    return (out
+            | {f'UserGap - {name}': main.mean() - niche.mean(), f'UserGap - {name}, se': error,
+               f'shared with {name}': shared})
 
 # %% ../nbs/42a_fronts.ipynb #b84f2003
 def rows_of(
@@ -191,7 +199,8 @@ def rows_of(
     at = {name: chosen(tries, split.valid) for name, (_, tries) in methods.items()}
     items = {name: np.asarray(tries[at[name]][1]) for name, (_, tries) in methods.items()}
     for name, (kind, tries) in methods.items():
-        row = dict(method=name, kind=kind, setting=at[name], tried=len(tries), cases=len(split.test)) | seen_by(items[name], split, groups)
+        row = (dict(method=name, kind=kind, setting=at[name], tried=len(tries), cases=len(split.test))
+               | seen_by(items[name], split, groups))
         for base in ('sft', 'sprec'): row |= against(items[name], items[base], split, groups, base)
         rows.append(row)
     return rows
@@ -212,7 +221,8 @@ def decoded(
 def without_text(split, sasrec, seed:int) -> dict: # name -> (kind, setting -> answers)
     "Methods that know no titles."
     both = lambda rec: {'': [rec.recommend(getattr(split, p), 5).items for p in PARTS]}
-    out = {'popularity': ('reference', both(Popularity(split.catalog))), 'sasrec-full': ('item numbers', both(sasrec))}
+    out = {'popularity': ('reference', both(Popularity(split.catalog))),
+           'sasrec-full': ('item numbers', both(sasrec))}
     return out | {name: ('item numbers', tries) for name, tries in classics(split, seed)}
 
 # %% ../nbs/42a_fronts.ipynb #ba9a3ca6
@@ -226,13 +236,16 @@ def toy_methods(
     rec, split, _, _ = load_run(runs[0], 'sft')
     logp = lambda r, cases: r.score_catalog(cases, renormalize=False).astype(np.float64)
     logps = {p: logp(rec, getattr(split, p)) for p in PARTS}
-    offsets = popularities(logp(rec, split.train[np.arange(sample)]), split.catalog.counts) | dict(answer=without_history(rec))
+    offsets = (popularities(logp(rec, split.train[np.arange(sample)]), split.catalog.counts)
+               | dict(answer=without_history(rec)))
     sasrec = get_sasrec(Path(runs[0]), 'sasrec-full', split, seed)[0]
-    out = decoded(logps, offsets, {p: sasrec.scores(getattr(split, p)) for p in PARTS}, split) | without_text(split, sasrec, seed)
+    out = (decoded(logps, offsets, {p: sasrec.scores(getattr(split, p)) for p in PARTS}, split)
+           | without_text(split, sasrec, seed))
     for run in runs:
         for name in [n for n in RECIPES if (Path(run)/n).is_dir()]:
             out[name] = 'trained', {'tuned': [None, best_of(logp(load_run(run, name)[0], split.test)).items]}
-    out['oracle'] = 'reference', {'': [Oracle(toy_world(seed)).recommend(getattr(split, p), 5).items for p in PARTS]}
+    out['oracle'] = ('reference',
+                     {'': [Oracle(toy_world(seed)).recommend(getattr(split, p), 5).items for p in PARTS]})
     return out, split
 
 # %% ../nbs/42a_fronts.ipynb #bc0d8b24
@@ -252,7 +265,8 @@ def deep_lists(
         if any(r['part'] == part and r['first'] == a for r in rows): continue
         at = np.arange(a, min(a + block, len(cases)))
         best = search.recommend(cases[at], k, desc=f'{part} {a}')
-        rows.append(dict(part=part, first=a, items=best.items.tolist(), scores=np.round(best.scores.astype(float), 4).tolist(),
+        rows.append(dict(part=part, first=a, items=best.items.tolist(),
+                         scores=np.round(best.scores.astype(float), 4).tolist(),
                          proven=float(best.proven.all(1).mean())))
         write_text(path, ''.join(json.dumps(r) + '\n' for r in rows))
     return as_scores(rows, part, len(rec.catalog))

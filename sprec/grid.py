@@ -51,7 +51,9 @@ def jobs_of(recipes, data, seeds, model:str, out, preset:str, changes) -> list:
     if len(set(folders)) < len(folders):
         raise InputError(f"two data sets would share the folder {max(folders, key=folders.count)!r}; "
                          "give them different names")
-    return [dict(recipes=names, data=d, model=model, seed=s, out=str(Path(out).expanduser().resolve()/f'{f}-seed-{s}'), preset=preset, changes=as_changes(changes))
+    return [dict(recipes=names, data=d, model=model, seed=s,
+                 out=str(Path(out).expanduser().resolve()/f'{f}-seed-{s}'), preset=preset,
+                 changes=as_changes(changes))
             for d, f in zip(data, folders) for s in seeds_of(seeds)]
 
 # %% ../nbs/40a_grid.ipynb #60e1ba1b
@@ -75,19 +77,25 @@ def _start(job, threads): # a job in a process of its own; '' or why it failed
     out.parent.mkdir(parents=True, exist_ok=True)
     log = out.with_name(out.name + '.log')
     # a number of threads that is set already stays
-    env = dict(OMP_NUM_THREADS=str(threads)) | os.environ | dict(TQDM_DISABLE='1', TOKENIZERS_PARALLELISM='false')
+    env = (dict(OMP_NUM_THREADS=str(threads)) | os.environ
+           | dict(TQDM_DISABLE='1', TOKENIZERS_PARALLELISM='false'))
     code = 'import json, sys; from sprec.errors import InputError; from sprec.grid import work\ntry: work(json.loads(sys.argv[1]))\nexcept InputError as e: sys.exit(f"sprec: {e}")'
-    with open(log, 'a', encoding='utf-8') as f: rc = subprocess.run([sys.executable, '-c', code, json.dumps(job)], stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT, env=env).returncode
+    with open(log, 'a', encoding='utf-8') as f:
+        rc = subprocess.run([sys.executable, '-c', code, json.dumps(job)], stdin=subprocess.DEVNULL, stdout=f,
+                            stderr=subprocess.STDOUT, env=env).returncode
     lines = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()
-    return '' if rc == 0 else f"ended with code {rc}: {lines[-1][:300] if lines else 'no message'} (see {log.name})"
+    return ('' if rc == 0
+            else f"ended with code {rc}: {lines[-1][:300] if lines else 'no message'} (see {log.name})")
 
 # %% ../nbs/40a_grid.ipynb #93ecefec
 def collect(out, jobs) -> list: # rows of all jobs, each once
     "The rows of all jobs in the grid's folder in one file, and what stands behind them in another; gives back those of `jobs`."
     mine = {(j['data'], j['model'], j['seed']) for j in jobs}
-    for name, keys in (('rows.jsonl', ['data', 'model', 'seed', 'method', 'round']), ('details.jsonl', ['data', 'model', 'seed', 'method', 'what', 'name'])):
+    for name, keys in (('rows.jsonl', ['data', 'model', 'seed', 'method', 'round']),
+                       ('details.jsonl', ['data', 'model', 'seed', 'method', 'what', 'name'])):
         files = sorted(Path(out).glob(f'*/{name}'))  # also of jobs that an earlier grid left here
-        rows = [{k: v for k, v in r.items() if v is not None and v == v} for p in files for r in read_rows(p).to_dict('records')]
+        rows = [{k: v for k, v in r.items() if v is not None and v == v} for p in files
+                for r in read_rows(p).to_dict('records')]
         kept = list({tuple(r[k] for k in keys): r for r in rows}.values())
         if kept: write_rows(Path(out)/name, kept)
         if name == 'rows.jsonl': found = [r for r in kept if (r['data'], r['model'], r['seed']) in mine]
@@ -109,7 +117,8 @@ def grid(
     check_place(out)
     workers = workers or (1 if torch.cuda.is_available() else os.cpu_count() or 1)
     if workers < 1: raise InputError(f"workers is {workers}; it must be at least 1")
-    for j in {j['data']: j for j in jobs}.values(): prepare(j['recipes'], j['data'], model, j['seed'], preset, changes)
+    for j in {j['data']: j for j in jobs}.values():
+        prepare(j['recipes'], j['data'], model, j['seed'], preset, changes)
     todo, failed, out = [j for j in jobs if not is_done(j)], {}, Path(out).expanduser()
     say(f"{len(jobs)} jobs, {len(jobs) - len(todo)} of them done; {min(workers, max(1, len(todo)))} at a time")
     out.mkdir(parents=True, exist_ok=True)
@@ -133,7 +142,8 @@ def pick(
     "The fairest setting whose NDCG@5 is within one standard error of the best."
     if not (rows := list(rows)): raise InputError("there is nothing to choose from")
     best = max(rows, key=lambda r: r['NDCG@5'])
-    return min((r for r in rows if r['NDCG@5'] >= best['NDCG@5'] - best['NDCG@5_se']), key=lambda r: r['ORRatio@1'])
+    return min((r for r in rows if r['NDCG@5'] >= best['NDCG@5'] - best['NDCG@5_se']),
+               key=lambda r: r['ORRatio@1'])
 
 # %% ../nbs/40a_grid.ipynb #575b9d32
 def tries_of(
@@ -170,7 +180,8 @@ def _played(run, name, changed, folder, watched):
     put_back(run.rec.lm, run.out/'sft')
     sas = guide(run.out, run.split, run.seed)[1] if RECIPES[name].guided else None
     play = replace(run.plays[name], **changed)
-    return selfplay(run.rec, run.split.train, play, folder, run.seed, watched, f'{label(name)}: ', item_scores=sas and sas.scores)
+    return selfplay(run.rec, run.split.train, play, folder, run.seed, watched, f'{label(name)}: ',
+                    item_scores=sas and sas.scores)
 
 # %% ../nbs/40a_grid.ipynb #40a00003
 def _tune_row(run, name, t): # a combination of settings, after its last round
@@ -213,13 +224,15 @@ def tune(
 # %% ../nbs/40a_grid.ipynb #40a00004
 def _run_again(out, config, recipe): # a `Run` with what the run was started with
     usual, own = settle(config['preset'], config['model']), RECIPES[recipe].play
-    changed = {k: v for k, v in config['settings'].items() if k in SETTING_TYPES and getattr(usual, k) != v and k not in own}
+    changed = {k: v for k, v in config['settings'].items() if k in SETTING_TYPES and getattr(usual, k) != v
+               and k not in own}
     data, model = (found_from(config[k], config, out) for k in ('data', 'model'))
     return prepare([recipe], data, model, config['seed'], config['preset'], changed)
 
 # %% ../nbs/40a_grid.ipynb #40a00005
 def _sweep_rows(run, recipe, t): # a row a round
-    about = {k: run.config[k] for k in ('data', 'model', 'seed', 'preset')} | dict(method=recipe, setting=_label(t))
+    about = ({k: run.config[k] for k in ('data', 'model', 'seed', 'preset')}
+             | dict(method=recipe, setting=_label(t)))
     play = replace(run.plays[recipe], **t)
     shown = {k: getattr(play, k) for k in ('random_ratio', 'n_negatives', 'decoding', 'beta', 'dpo_lr')} | t
     path = _played(run, recipe, t, run.out/'sweep'/recipe/_label(t), run.measured)

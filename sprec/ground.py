@@ -143,7 +143,8 @@ def _few_smallest(
     if groups <= 2*m: return s.topk(m, dim=1, largest=False)
     head = s[:, :groups*width].unflatten(1, (width, groups))  # group g holds columns g, g + groups, ...
     best = head.amin(1).topk(m, dim=1, largest=False, sorted=False).indices
-    value = torch.cat([head.gather(2, best[:, None].expand(-1, width, -1)).flatten(1), s[:, groups*width:]], 1)
+    value = torch.cat([head.gather(2, best[:, None].expand(-1, width, -1)).flatten(1), s[:, groups*width:]],
+                      1)
     value, at = value.topk(m, dim=1, largest=False)
     column = at//m*groups + best.gather(1, at % m)
     return value, torch.where(at < width*m, column, at - width*m + groups*width)
@@ -295,7 +296,8 @@ def embed(
     if file.exists():
         vectors, why = _stored(file)
         if not why: return _checked(vectors, len(texts))
-        warnings.warn(f"the embeddings in {file.name} are damaged and are computed again ({why})", stacklevel=2)
+        warnings.warn(f"the embeddings in {file.name} are damaged and are computed again ({why})",
+                      stacklevel=2)
     vectors = _checked(encoder(texts), len(texts))
     try: _keep(vectors, file)
     except (OSError, SafetensorError) as e: raise _no_cache(folder, e) from None
@@ -403,10 +405,13 @@ def _read_config(name, file): # a json file of a model, None where it has none
 def _after_network(name): # whether vectors are scaled to length 1; refuses what is not done here
     steps = [s['type'].split('.')[-1] for s in _read_config(name, 'modules.json') or []][1:]
     pooling = _read_config(name, '1_Pooling/config.json') or {}
-    modes = {k: v for k, v in pooling.items() if k.startswith('pooling_mode') and k != 'pooling_mode_mean_tokens'}
-    other = [s for s in steps if s not in ('Pooling', 'Normalize')] + [k for k, v in modes.items() if v and v != 'mean']
+    modes = {k: v for k, v in pooling.items() if k.startswith('pooling_mode')
+             and k != 'pooling_mode_mean_tokens'}
+    other = ([s for s in steps if s not in ('Pooling', 'Normalize')]
+             + [k for k, v in modes.items() if v and v != 'mean'])
     if other:
-        raise InputError(f"the encoder {name} ends in {other[0]}, which is not done here, only averages of token vectors are; "
+        raise InputError(f"the encoder {name} ends in {other[0]}, which is not done here, only averages of "
+                         f"token vectors are; "
                          "take another one, or give a callable of your own")
     return 'Normalize' in steps
 
@@ -435,7 +440,8 @@ class SentenceEncoder:
         self.max_length, self.batch_tokens = max_length, batch_tokens
         self.name = f"{Path(name).name}, mean of tokens{', length 1' if self.normalize else ''}"
 
-    def identity(self) -> str: return f'{self.name} {_weights_hash(self.model, _how_cut(self.tok), self.max_length)}'
+    def identity(self) -> str:
+        return f'{self.name} {_weights_hash(self.model, _how_cut(self.tok), self.max_length)}'
 
     def __call__(self, texts) -> np.ndarray: # float32 [N, D]
         "Embed a list of texts."
@@ -580,7 +586,8 @@ def tune_gamma(
     vectors, some, own = grounder.vectors(texts)
     target = np.asarray(target)
     if target.shape != (len(vectors),) or not len(vectors) or not len(grid):
-        raise InputError(f"there are {len(vectors)} texts, targets of shape {target.shape} and {len(grid)} values of gamma; "
+        raise InputError(f"there are {len(vectors)} texts, targets of shape {target.shape} and {len(grid)} "
+                         f"values of gamma; "
                          "one target a text is needed, and one value")
     stat = grounder.catalog.counts if statistic is None else statistic
     grid = sorted(grid)

@@ -41,12 +41,16 @@ def change_row(
     common, personal = split_change(before, after)
     policy = np.exp(before - before.max(1, keepdims=True))
     mass = (policy/policy.sum(1, keepdims=True)).mean(0)
-    row = dict(common_share=common_share(common, personal), common_share_by_mass=common_share(*split_change(before, after, mass), mass),
-               size=float(np.sqrt(((common + personal)**2).mean())), common_with_counts=_corr(common, np.log1p(catalog.counts)))
+    row = dict(common_share=common_share(common, personal),
+               common_share_by_mass=common_share(*split_change(before, after, mass), mass),
+               size=float(np.sqrt(((common + personal)**2).mean())),
+               common_with_counts=_corr(common, np.log1p(catalog.counts)))
     if truth is not None:
         c, own = split_change(np.zeros_like(truth), np.log(truth))
-        row |= dict(with_truth=_corr(common + personal, c + own), common_with_truth=_corr(common, c), personal_with_truth=_corr(personal, own))
-    for name, part in dict(before=0*common, after=common + personal, common=common, personal=personal).items():
+        row |= dict(with_truth=_corr(common + personal, c + own), common_with_truth=_corr(common, c),
+                    personal_with_truth=_corr(personal, own))
+    for name, part in dict(before=0*common, after=common + personal, common=common,
+                           personal=personal).items():
         row |= seen_in(shifted(before, part), cases, catalog, name)
     return row
 
@@ -89,7 +93,10 @@ def plan_of(seeds=range(3)): # yields the key of every run
 
 def measure_one(path, key, folder): # appends the rows of one run, unless they are there
     "One run of the plan, a row a round."
-    if key['method'] == 'optimum': return keep(path, key | dict(round=0), functools.partial(optimum_row, key['seed'], key['beta'], folder))
+    if key['method'] == 'optimum':
+        return keep(path, key | dict(round=0),
+                    functools.partial(optimum_row, key['seed'], key['beta'], folder))
     changes = dict(rounds=3, beta=key['beta'], dpo_lr=key['dpo_lr']) | RECIPES[key['method']].play
     rounds = functools.lru_cache(lambda: drift_run(key['seed'], changes, folder))
-    return [keep(path, key | dict(round=r), lambda: {k: v for k, v in rounds()[r].items() if k != 'round'}) for r in (1, 2, 3)]
+    return [keep(path, key | dict(round=r), lambda: {k: v for k, v in rounds()[r].items() if k != 'round'})
+            for r in (1, 2, 3)]

@@ -49,13 +49,18 @@ def get_model(
     "The model of a run, before any training."
     template = Template(settings.template, split.domain, settings.titles)
     if model == 'tiny':
-        texts = [template.completion(t) for t in split.catalog.titles] + [template.prompt(split.catalog.titles[:2])]
-        lm, tok = tiny_lm(texts, settings.hidden, settings.layers, settings.heads, settings.kv_heads, settings.tokenizer, settings.vocab_size, settings.max_length, seed)
+        texts = ([template.completion(t) for t in split.catalog.titles]
+                 + [template.prompt(split.catalog.titles[:2])])
+        lm, tok = tiny_lm(texts, settings.hidden, settings.layers, settings.heads, settings.kv_heads,
+                          settings.tokenizer, settings.vocab_size, settings.max_length, seed)
         lm = lm.to('cuda' if torch.cuda.is_available() else 'cpu')
     else:
-        lora = dict(r=settings.lora_r, lora_alpha=2*settings.lora_r, lora_dropout=settings.lora_dropout) if settings.lora else None
-        lm, tok = load_4bit(model, lora, seed) if settings.load_in_4bit else load_lm(model, lora, settings.dtype, seed=seed)
-    return LMRecommender(lm, tok, template, split.catalog, settings.max_length, settings.batch_tokens, settings.beams, settings.length_penalty, trie=trie)
+        lora = (dict(r=settings.lora_r, lora_alpha=2*settings.lora_r, lora_dropout=settings.lora_dropout)
+                if settings.lora else None)
+        lm, tok = (load_4bit(model, lora, seed) if settings.load_in_4bit
+                   else load_lm(model, lora, settings.dtype, seed=seed))
+    return LMRecommender(lm, tok, template, split.catalog, settings.max_length, settings.batch_tokens,
+                         settings.beams, settings.length_penalty, trie=trie)
 
 # %% ../nbs/37a_inputs.ipynb #37a0000c
 def refuse_other_lora(

@@ -94,7 +94,8 @@ def _per_pair(smoothing, m, mask):
         return smoothing
     if smoothing.dim() == 1: smoothing = smoothing[:,None]
     if smoothing.dim() != 2 or smoothing.shape[0] != m.shape[0] or smoothing.shape[1] not in (1, m.shape[1]):
-        raise ValueError(f"smoothing has shape {tuple(smoothing.shape)} for rows and negatives {tuple(m.shape)}; "
+        raise ValueError(f"smoothing has shape {tuple(smoothing.shape)} for rows and negatives "
+                         f"{tuple(m.shape)}; "
                          "expected a number, [B] or [B, N]")
     return smoothing if mask is None else smoothing.expand_as(m).masked_fill(~mask, 0)
 
@@ -119,7 +120,8 @@ def rosepo(
 # log-probabilities per token, [B] or [B, N]; a negative that is absent may have length 0
 def _per_token(logps, length):
     if logps.shape != length.shape:
-        raise ValueError(f"log-probabilities have shape {tuple(logps.shape)} and their lengths {tuple(length.shape)}; "
+        raise ValueError(f"log-probabilities have shape {tuple(logps.shape)} and their lengths "
+                         f"{tuple(length.shape)}; "
                          "they must match")
     return logps / length.clamp(min=1)
 
@@ -183,11 +185,13 @@ def sft_term(
 
 # %% ../nbs/21_losses.ipynb #7328d5a9
 LOSSES = {
-    'dpo':    dict(fn=dpo,    needs=(),             beta=.1,   source='SPRec Eq. 4 and 6; beta from its code'),
+    'dpo':    dict(fn=dpo,    needs=(),             beta=.1,
+                   source='SPRec Eq. 4 and 6; beta from its code'),
     'sdpo':   dict(fn=sdpo,   needs=(),             beta=1.,   source='S-DPO; beta from its scripts'),
     'dmpo':   dict(fn=dmpo,   needs=(),             beta=.1,   source='DMPO; beta from its code'),
     'rosepo': dict(fn=rosepo, needs=('smoothing',), beta=None,
                    source='RosePO, our reading: conservative DPO with a smoothing per sample'),
     'ipo':    dict(fn=ipo,    needs=('lengths',),   beta=.1,   source='IPO Eq. 17; beta as TRL has it'),
-    'simpo':  dict(fn=simpo,  needs=('lengths',),   beta=2.,   source='SimPO Eq. 6; beta and gamma as usual for it'),
+    'simpo':  dict(fn=simpo,  needs=('lengths',),   beta=2.,
+                   source='SimPO Eq. 6; beta and gamma as usual for it'),
 }

@@ -14,8 +14,10 @@ ENDS = {  # method: DivRatio@1, ORRatio@1, MGU@1, HR@5, KL at the end
     'popularity': (.001, 1, .06, .1, np.nan), 'oracle': (.11, .15, .012, .4, 0),
     'sasrec': (.02, .7, .05, .15, np.nan), 'sasrec-full': (.06, .3, .03, .38, np.nan),
     'sft': (.095, .16, .017, .33, 1.9), 'rw': (.097, .158, .015, .325, 1.9), 'd3': (.09, .18, .019, .32, 2.1),
-    'dpo-rn': (.085, .21, .022, .31, 2.6), 'dmpo': (.088, .2, .021, .315, 2.5), 'sdpo': (.087, .2, .02, .32, 2.5),
-    'rosepo': (.1, .17, .018, .32, 2.2), 'sprec': (.125, .125, .014, .33, 1.8), 'sprec-nosft': (.13, .12, .0135, .29, 2.2),
+    'dpo-rn': (.085, .21, .022, .31, 2.6), 'dmpo': (.088, .2, .021, .315, 2.5),
+    'sdpo': (.087, .2, .02, .32, 2.5),
+    'rosepo': (.1, .17, .018, .32, 2.2), 'sprec': (.125, .125, .014, .33, 1.8),
+    'sprec-nosft': (.13, .12, .0135, .29, 2.2),
     'sprec-nodpo': (.096, .159, .0168, .331, 1.9), 'sprec-rn': (.09, .19, .02, .32, 2.3)}
 
 # %% ../nbs/41_made_up.ipynb #41e00007
@@ -25,7 +27,8 @@ def _walk(method, rounds): # how far from SFT to its end a method is after each 
 
 def _invented(values): # five numbers as a run names them
     div, orr, mgu, hr, kl = values
-    return {'DivRatio@1': div, 'DivRatio@5': .8*div, 'ORRatio@1': min(orr, 1.), 'ORRatio@5': .5*orr, 'MGU@1': mgu, 'MGU@5': .8*mgu,
+    return {'DivRatio@1': div, 'DivRatio@5': .8*div, 'ORRatio@1': min(orr, 1.), 'ORRatio@5': .5*orr,
+            'MGU@1': mgu, 'MGU@5': .8*mgu,
             'HR@1': .4*hr, 'HR@5': hr, 'NDCG@1': .4*hr, 'NDCG@5': .7*hr, 'KL': kl}
 
 # %% ../nbs/41_made_up.ipynb #41e00009
@@ -43,7 +46,8 @@ def invented_rows(
             for r, far in enumerate(_walk(m, rounds)):
                 v = np.array(ENDS['sft']) + (np.array(ENDS[m]) - ENDS['sft'])*far
                 own = luck*(1 + .01*rng.normal(size=5)) if r else luck
-                out.append(dict(data=data, model='tiny', seed=s, method=m, round=r, commit='made up') | _invented(v*own))
+                out.append(dict(data=data, model='tiny', seed=s, method=m, round=r, commit='made up')
+                           | _invented(v*own))
     df = pd.DataFrame(out)
     return df if data == 'toy' else df.drop(columns='KL')
 
@@ -68,7 +72,8 @@ def invented_details(
                 push = _PUSH.get(m, 1.6)*_SCALE[what]*np.linspace(2, -2, len(names))
                 for r in (0, 5):
                     each = dict(data=data, model='tiny', seed=s, method=m, round=r, what=what)
-                    out += [each | dict(name=n, recommended=max(0, t + d*(r > 0)), truth=t) for n, t, d in zip(names, truth, push)]
+                    out += [each | dict(name=n, recommended=max(0, t + d*(r > 0)), truth=t)
+                            for n, t, d in zip(names, truth, push)]
     return pd.DataFrame(out)
 
 # %% ../nbs/41_made_up.ipynb #41e00010
@@ -83,8 +88,10 @@ def invented_negatives(
         for share, n in settings:
             for r in range(6):
                 good = (1 - .5*share)*(1 + .1*np.log2(n))*r/5
-                values = {'DivRatio@1': .09 + .04*good, 'ORRatio@1': .17 - .05*good, 'MGU@1': .018 - .004*good,
+                values = {'DivRatio@1': .09 + .04*good, 'ORRatio@1': .17 - .05*good,
+                          'MGU@1': .018 - .004*good,
                           'HR@5': .33 - .02*share, 'NDCG@5': .22 - .015*share}
-                out.append(dict(data='toy', model='tiny', seed=s, method='sprec', round=r, random_ratio=share, n_negatives=n)
+                out.append(dict(data='toy', model='tiny', seed=s, method='sprec', round=r, random_ratio=share,
+                                n_negatives=n)
                            | {k: luck*v for k, v in values.items()})
     return pd.DataFrame(out)

@@ -29,12 +29,15 @@ def details(
     "What stands behind the metrics of k = 1."
     first = np.asarray(items)[:, :1]
     shown, took = category_share(first, catalog), category_share(cases.history, catalog)
-    rows = [dict(what='category', name=c, recommended=float(a), truth=float(b)) for c, a, b in zip(catalog.categories, shown, took)]
+    rows = [dict(what='category', name=c, recommended=float(a), truth=float(b))
+            for c, a, b in zip(catalog.categories, shown, took)]
     words = np.array([t.split()[0] for t in catalog.titles])
     for what, of in (('item', np.array(catalog.titles)), ('first_word', words)):
         said, n = np.unique(of[first[first >= 0]], return_counts=True)
         want = dict(zip(*np.unique(of[cases.target], return_counts=True)))
-        for j in np.argsort(-n, kind='stable')[:top]: rows.append(dict(what=what, name=str(said[j]), recommended=float(n[j]/len(first)), truth=float(want.get(said[j], 0)/len(cases))))
+        for j in np.argsort(-n, kind='stable')[:top]:
+            rows.append(dict(what=what, name=str(said[j]), recommended=float(n[j]/len(first)),
+                             truth=float(want.get(said[j], 0)/len(cases))))
     return rows
 
 # %% ../nbs/38_measure.ipynb #4e400002
@@ -42,11 +45,13 @@ def _without(recs, cases, k): # the k best answers that are not in the history
     gone = (recs.items[:, :, None] == cases.history[:, None]).any(2) & (recs.items >= 0)
     first = np.argsort(gone, axis=1, kind='stable')[:, :k]
     keep = lambda x, none: np.where(np.take_along_axis(gone, first, 1), none, np.take_along_axis(x, first, 1))
-    return replace(recs, items=keep(recs.items, -1), scores=None if recs.scores is None else keep(recs.scores, -np.inf), proven=None)
+    return replace(recs, items=keep(recs.items, -1),
+                   scores=None if recs.scores is None else keep(recs.scores, -np.inf), proven=None)
 
 # %% ../nbs/38_measure.ipynb #38000007
 def _size(rec): # titles of what a recommender answers from
-    while not hasattr(rec, 'catalog'): rec = next(getattr(rec, a) for a in ('world', 'grounder', 'rec') if hasattr(rec, a))
+    while not hasattr(rec, 'catalog'):
+        rec = next(getattr(rec, a) for a in ('world', 'grounder', 'rec') if hasattr(rec, a))
     return len(rec.catalog)
 
 # %% ../nbs/38_measure.ipynb #38000008
@@ -58,15 +63,21 @@ class NewOnly:
 
     def recommend(self, cases:Cases, k:int=5) -> Recs:
         "The `k` best new items of each case; -1 where there are fewer."
-        if 'exclude' in signature(self.rec.recommend).parameters: out = self.rec.recommend(cases, k, exclude='history')
-        else: out = _without(self.rec.recommend(cases, min(_size(self.rec), k + cases.history.shape[1])), cases, k)
+        if 'exclude' in signature(self.rec.recommend).parameters:
+            out = self.rec.recommend(cases, k, exclude='history')
+        else:
+            out = _without(self.rec.recommend(cases, min(_size(self.rec), k + cases.history.shape[1])), cases,
+                           k)
         return replace(out, decoder=out.decoder + ', without the history'*('without' not in out.decoder))
 
 # %% ../nbs/38_measure.ipynb #38000009
 # a language model, asked by beams, exactly, or for free text that is grounded in the catalogue
 def _searched(rec, settings):
-    if settings.answers == 'trie': return ExactRecommender(rec, settings.budget) if settings.search == 'exact' else rec
-    encoder = NgramEncoder() if settings.encoder == 'ngrams' else LMEncoder(rec.lm, rec.tok) if settings.encoder == 'lm' else SentenceEncoder(settings.encoder)
+    if settings.answers == 'trie':
+        return ExactRecommender(rec, settings.budget) if settings.search == 'exact' else rec
+    encoder = (NgramEncoder() if settings.encoder == 'ngrams'
+               else LMEncoder(rec.lm, rec.tok) if settings.encoder == 'lm'
+               else SentenceEncoder(settings.encoder))
     return GroundedRecommender(Writer(rec), Grounder(rec.catalog, encoder))
 
 def asked(

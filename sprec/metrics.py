@@ -201,7 +201,8 @@ def gini(
     shown = np.sort(_count(items, k))
     # places 1..I, fewest first; items never shown add nothing
     place = np.arange(n_items - len(shown), n_items) + 1
-    return float(((2*place - n_items - 1)*shown).sum() / (n_items*shown.sum())) if len(shown) else float('nan')
+    return (float(((2*place - n_items - 1)*shown).sum() / (n_items*shown.sum())) if len(shown)
+            else float('nan'))
 
 # %% ../nbs/18_metrics.ipynb #a1800017
 def coverage(
@@ -454,7 +455,8 @@ class Counts:
         shares = self.catalog.shares if self.shares is None else self.shares
         if not shares.shape[1]: return np.full((*self.shown.shape[:-1], 1), np.nan)
         shown, took = self.shown @ shares, self.took @ shares
-        with np.errstate(invalid='ignore'): return shown/shown.sum(-1, keepdims=True) - took/took.sum(-1, keepdims=True)
+        with np.errstate(invalid='ignore'):
+            return shown/shown.sum(-1, keepdims=True) - took/took.sum(-1, keepdims=True)
 
 # %% ../nbs/18_metrics.ipynb #a180002f
 def occurrences(
@@ -477,11 +479,13 @@ def count(
 # %% ../nbs/18_metrics.ipynb #a1800032
 def _entropy(c):
     n, total = c.shown, c.shown.sum(-1)
-    with np.errstate(invalid='ignore', divide='ignore'): return np.log(total) - (n*np.log(np.maximum(n, 1))).sum(-1)/total
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return np.log(total) - (n*np.log(np.maximum(n, 1))).sum(-1)/total
 
 def _gini(c):
     items, total = c.shown.shape[-1], c.shown.sum(-1)
-    with np.errstate(invalid='ignore'): return (c.ordered @ (2*np.arange(1, items+1) - items - 1)) / (items*total)
+    with np.errstate(invalid='ignore'):
+        return (c.ordered @ (2*np.arange(1, items+1) - items - 1)) / (items*total)
 
 # %% ../nbs/18_metrics.ipynb #a1800033
 def _lift(c, usual): # mean training count of what was shown against `usual`, minus 1
@@ -589,19 +593,32 @@ def evaluate(
 
 # %% ../nbs/18_metrics.ipynb #fb2973b5
 COLUMNS = dict( # name -> what it counts, range, better, what it cannot see
-    DivRatio=('different items over slots', '0 to 1', '↑', 'which items; falls as cases are added, so compare equal numbers of cases'),
-    ORRatio=('share of slots taken by the three most frequent items', '0 to 1', '↓', 'the fourth item; whether people do want these three'),
-    MGU=('mean size of the gap between a category\'s share of recommendations and of histories', '0 to 2/G', '↓', 'who gets what: two users\' lists can be swapped; items within a category'),
+    DivRatio=('different items over slots', '0 to 1', '↑',
+              'which items; falls as cases are added, so compare equal numbers of cases'),
+    ORRatio=('share of slots taken by the three most frequent items', '0 to 1', '↓',
+             'the fourth item; whether people do want these three'),
+    MGU=('mean size of the gap between a category\'s share of recommendations and of histories', '0 to 2/G',
+         '↓', 'who gets what: two users\' lists can be swapped; items within a category'),
     DGU=('range of that gap', '0 to 2', '↓', 'the categories between the two extremes'),
-    HR=('share of cases whose target is among the first k', '0 to 1', '↑', 'the place in the list; good answers that were not taken'),
+    HR=('share of cases whose target is among the first k', '0 to 1', '↑',
+        'the place in the list; good answers that were not taken'),
     NDCG=('the same, with less for lower places', '0 to 1', '↑', 'good answers that were not taken'),
-    Entropy=('evenness of how often items are shown, in nats', '0 to ln I', '', 'which items; bounded by ln of the number of slots'),
-    Gini=('unevenness of how often each item of the catalogue is shown', '0 to 1 - 1/I', '', 'which items; high whenever slots are fewer than items'),
-    Coverage=('share of the catalogue shown at least once', '0 to 1', '↑', 'how often; which items; rises as cases are added'),
-    PopLift=('mean training count of what is shown over that in histories, minus 1', '-1 up', '', 'one best seller and a hundred rare items can balance'),
+    Entropy=('evenness of how often items are shown, in nats', '0 to ln I', '',
+             'which items; bounded by ln of the number of slots'),
+    Gini=('unevenness of how often each item of the catalogue is shown', '0 to 1 - 1/I', '',
+          'which items; high whenever slots are fewer than items'),
+    Coverage=('share of the catalogue shown at least once', '0 to 1', '↑',
+              'how often; which items; rises as cases are added'),
+    PopLift=('mean training count of what is shown over that in histories, minus 1', '-1 up', '',
+             'one best seller and a hundred rare items can balance'),
     Valid=('share of slots that hold an item', '0 to 1', '↑', 'whether the item makes sense'),
-    TrainLift=('mean training count of what is shown over that of a training target, minus 1', '-1 up', '', 'as PopLift; whose taste it is'),
-    LongTail=('share of slots outside the head that takes 80% of training targets', '0 to 1', '', 'whether anybody wants them: drawing blindly is best'),
-    Novelty=('share of slots whose item is not in the case\'s history', '0 to 1', '', 'what the user took before the history begins; people do repeat'),
-    Calibration=('KL between category shares of history and list, mean over cases, in nats', '0 to ln 100', '↓', 'items within a category; lists of one item cannot be calibrated to mixed tastes'),
-    TextValid=('share of written texts that are exactly a title', '0 to 1', '↑', 'whether it is the right title'))
+    TrainLift=('mean training count of what is shown over that of a training target, minus 1', '-1 up', '',
+               'as PopLift; whose taste it is'),
+    LongTail=('share of slots outside the head that takes 80% of training targets', '0 to 1', '',
+              'whether anybody wants them: drawing blindly is best'),
+    Novelty=('share of slots whose item is not in the case\'s history', '0 to 1', '',
+             'what the user took before the history begins; people do repeat'),
+    Calibration=('KL between category shares of history and list, mean over cases, in nats', '0 to ln 100',
+                 '↓', 'items within a category; lists of one item cannot be calibrated to mixed tastes'),
+    TextValid=('share of written texts that are exactly a title', '0 to 1', '↑',
+               'whether it is the right title'))

@@ -115,7 +115,8 @@ def in_fp64(
     for m in lm.modules():
         for name, norm in list(m.named_children()):
             if type(norm).__name__.endswith('RMSNorm') and hasattr(norm, 'variance_epsilon'):
-                exact = torch.nn.RMSNorm(norm.weight.shape, norm.variance_epsilon, device=norm.weight.device, dtype=torch.float64)
+                exact = torch.nn.RMSNorm(norm.weight.shape, norm.variance_epsilon, device=norm.weight.device,
+                                         dtype=torch.float64)
                 exact.weight = norm.weight
                 setattr(m, name, exact)
     return lm
@@ -136,7 +137,8 @@ def rounding(
     return 2*chain*2**-53*grown
 
 # %% ../nbs/14_models.ipynb #0f010a4d
-PAPER_LORA = dict(r=16, lora_alpha=32, lora_dropout=.05, target_modules='all-linear', bias='none', task_type='CAUSAL_LM')
+PAPER_LORA = dict(r=16, lora_alpha=32, lora_dropout=.05, target_modules='all-linear', bias='none',
+                  task_type='CAUSAL_LM')
 
 def add_lora(
     lm,          # a causal language model
@@ -198,7 +200,8 @@ _LFS = b'version https://git-lfs'
 
 def _no_file(f): # why a file of a model is none, or ''
     with open(f, 'rb') as h: head = h.read(len(_LFS))
-    if head == _LFS: return f"{f.name} is a Git LFS pointer and not the file itself; `git lfs pull` fetches that"
+    if head == _LFS:
+        return f"{f.name} is a Git LFS pointer and not the file itself; `git lfs pull` fetches that"
     return '' if head else f"{f.name} is empty; copy or make it again"
 
 def _cut_short(f): # why safetensors cannot be opened, or ''
@@ -237,7 +240,8 @@ def check_tokens(
     number, token = used[0]
     raise InputError(f"the tokenizer{f' of {name}' * bool(name)} has {max(over.values()) + 1} tokens "
                      f"and the model {rows} rows ({token!r} is number {number}); "
-                     "use the model's own tokenizer, or resize the model's embeddings, train them and save both")
+                     "use the model's own tokenizer, or resize the model's embeddings, train them and save "
+                     "both")
 
 # %% ../nbs/14_models.ipynb #a140000b
 def _check_folder(path, name, adapter): # refuse a folder that holds no model, or a damaged one
@@ -261,7 +265,8 @@ def _base_of(path, name): # (the base of an adapter, whether the adapter brings 
 # %% ../nbs/14_models.ipynb #a140000c
 def _unreadable(name, base, adapter, e): # what a library said of a model that it could not load
     what = 'is neither a model folder here nor a hub id that can be fetched'
-    if Path(name).expanduser().is_dir(): what = 'cannot be read as a causal language model with safetensors weights'
+    if Path(name).expanduser().is_dir():
+        what = 'cannot be read as a causal language model with safetensors weights'
     if adapter: what = f'has the base {base}, which cannot be read'
     lines = str(e).strip().splitlines()
     said = lines[0][:160] if lines else type(e).__name__
@@ -279,7 +284,8 @@ def _read(name, **kw): # (model, tokenizer, folder of its adapter or None); `kw`
         rows = getattr(AutoConfig.from_pretrained(base).get_text_config(), 'vocab_size', None)
         if tok.pad_token_id is None: tok.pad_token = tok.eos_token
         if rows: check_tokens(tok, rows, name)                              # before the weights are read
-        lm, info = AutoModelForCausalLM.from_pretrained(base, use_safetensors=True, output_loading_info=True, **kw)
+        lm, info = AutoModelForCausalLM.from_pretrained(base, use_safetensors=True, output_loading_info=True,
+                                                        **kw)
     except InputError: raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as e:
         raise _unreadable(name, base, adapter, e) from e
@@ -289,7 +295,8 @@ def _read(name, **kw): # (model, tokenizer, folder of its adapter or None); `kw`
                          f"the first is {gone[0]}; copy them again")
     check_tokens(tok, lm.get_input_embeddings().weight.shape[0], name)
     if not own:
-        warnings.warn(f"the adapter in {name} brings no tokenizer; that of its base {base} is used", stacklevel=3)
+        warnings.warn(f"the adapter in {name} brings no tokenizer; that of its base {base} is used",
+                      stacklevel=3)
     return plain_generation(lm, tok), tok, path if adapter else None
 
 # %% ../nbs/14_models.ipynb #3f6a1c02
@@ -320,7 +327,8 @@ def _kind(dtype): # a torch dtype, or 'auto'
     if kind == 'auto' or isinstance(kind, torch.dtype) and kind.is_floating_point: return kind
     raise InputError(f"dtype is {dtype!r}; give 'auto', 'float32', 'bfloat16' or 'float16'")
 
-def _of_16_bits(lm): return lm.dtype in (torch.float16, torch.bfloat16) and not getattr(lm, 'is_quantized', False)
+def _of_16_bits(lm):
+    return lm.dtype in (torch.float16, torch.bfloat16) and not getattr(lm, 'is_quantized', False)
 
 # %% ../nbs/14_models.ipynb #a140000f
 def load_lm(
@@ -415,11 +423,14 @@ def load_4bit(
 ) -> tuple:         # (model with an adapter, tokenizer)
     "A base in 4 bits (nf4, bf16 computation) with a LoRA adapter, as the official code trains."
     if not is_bitsandbytes_available():
-        raise InputError("a 4-bit base needs the package bitsandbytes, 0.46.1 or newer, which is not installed; "
+        raise InputError("a 4-bit base needs the package bitsandbytes, 0.46.1 or newer, which is not "
+                         "installed; "
                          "pip install 'sprec[quant]', or use load_lm(name, lora=True)")
-    if device is None and torch.cuda.is_available(): device = torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)))
+    if device is None and torch.cuda.is_available():
+        device = torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)))
     device = torch.device(device or 'cpu')
-    how = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_compute_dtype=torch.bfloat16)
+    how = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4',
+                             bnb_4bit_compute_dtype=torch.bfloat16)
     more = dict(attn_implementation=attn) if attn else {}
     base, tok, adapter = _read(name, quantization_config=how, device_map={'': device}, **more)
     for m in base.modules():            # or weights are packed in eval mode, for a product without gradient

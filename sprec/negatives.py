@@ -52,7 +52,8 @@ def counted(
     assert not (items == np.asarray(target)[:, None]).any()
     none, real = items < 0, items[items >= 0]
     counts = dict(source=source, cases=len(items), asked=items.size, equal_to_target=int(equal),
-                  missing=int(none.sum()), distinct=len(np.unique(real)), top3_share=round(float(_top3(real)), 4),
+                  missing=int(none.sum()), distinct=len(np.unique(real)),
+                  top3_share=round(float(_top3(real)), 4),
                   dropped_pairs=int(none.all(1).sum()), repeated=_repeated(items))
     if history is not None: counts['in_history'] = int((_among(items, history) & ~none).sum())
     return Negatives(items.astype(np.int32), counts | more)
@@ -65,7 +66,8 @@ def _taken(cases, exclude_history): # int [N, 1 or 1+H]: items that are no negat
 def _check_room(taken, n_items, n): # refuse more negatives than the narrowest case leaves
     free = n_items - max((len(set(r[r >= 0])) for r in taken), default=0)
     if not 1 <= n <= free:
-        raise InputError(f"{n} negatives a case were asked for, but as few as {free} of {n_items} items are free; "
+        raise InputError(f"{n} negatives a case were asked for, but as few as {free} of {n_items} items are "
+                         f"free; "
                          f"choose n from 1 to {free}")
 
 # %% ../nbs/22_negatives.ipynb #a22c0006
@@ -107,7 +109,8 @@ def _check_popular_room(taken, weight, n): # refuse more negatives than the narr
     used = max((len({i for i in r if i >= 0 and weight[i] > 0}) for r in taken.tolist()), default=0)
     free = int((weight > 0).sum()) - used
     if not 1 <= n <= free:
-        raise InputError(f"{n} negatives a case were asked for, but as few as {free} items with a training count "
+        raise InputError(f"{n} negatives a case were asked for, but as few as {free} items with a training "
+                         f"count "
                          f"are free; choose n from 1 to {free}")
 
 # %% ../nbs/22_negatives.ipynb #a22c000a
@@ -313,4 +316,5 @@ def refill(
     out = _fill(neg.items.astype(np.int64), where, taken, n_items, np.random.default_rng(seed))
     more = {k: v for k, v in neg.counts.items() if k == 'random'}
     more['refilled'] = neg.counts.get('refilled', 0) + int(where.sum())
-    return counted(out, cases.target, neg.counts['equal_to_target'], neg.counts['source'], cases.history, **more)
+    return counted(out, cases.target, neg.counts['equal_to_target'], neg.counts['source'], cases.history,
+                   **more)

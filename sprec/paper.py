@@ -36,9 +36,11 @@ def _result_plans(own, where): # figures of the results of one data set and mode
 
 # %% ../nbs/41d_paper.ipynb #41d00009
 def _detail_plans(d, where): # figures of the details of one data set and model
-    named = [m for m in in_order(d.method) if m not in {'popularity', 'oracle', 'bigrec', *_PARTS}] if len(d) else []
+    named = ([m for m in in_order(d.method) if m not in {'popularity', 'oracle', 'bigrec', *_PARTS}] if len(d)
+             else [])
     if not named: return
-    if (d.what == 'category').any(): yield f'{where}: categories (Figure 3)', lambda: category_figure(d, named)
+    if (d.what == 'category').any():
+        yield f'{where}: categories (Figure 3)', lambda: category_figure(d, named)
     three = [m for m in ('sft', 'dpo-rn', 'sprec') if m in named] or named[:3]
     if {'item', 'first_word'} <= set(d.what):
         yield f'{where}: words and titles (Figure 1)', lambda: over_recommended_figure(d, three)
@@ -57,7 +59,8 @@ def _plans(results, details, negatives):
         where = ', '.join(filter(None, map(str, (data, model))))
         yield from _result_plans(own, where)
         known = {'data', 'model'} <= set(details)
-        yield from _detail_plans(details[(details.data == data) & (details.model == model)] if known else details, where)
+        yield from _detail_plans(details[(details.data == data) & (details.model == model)] if known
+                                 else details, where)
     figures = dict(random_ratio=(ratio_figure, 5), n_negatives=(count_figure, 6))
     for where, own, by in _followed(negatives):
         draw, number = figures[by]
@@ -76,7 +79,8 @@ def _tables(results, metrics, base): # caption to lines of `main_table`
     present = in_order(one_sft(results).method)
     first = [m for m in present if m not in _PARTS] or present
     tables = {'Methods': main_table(results, metrics, base, first)}
-    if _PARTS & set(present) and first != present: tables['SPRec and its parts'] = main_table(results, metrics, base, TABLE_2)
+    if _PARTS & set(present) and first != present:
+        tables['SPRec and its parts'] = main_table(results, metrics, base, TABLE_2)
     return tables
 
 # %% ../nbs/41d_paper.ipynb #41d00011
@@ -103,7 +107,8 @@ def _document(title, said, figures) -> str: # LaTeX that includes tables.tex and
     items = [r'\begin{itemize}', *(rf'\item {tex(s)}' for s in said), r'\end{itemize}'] if said else []
     pictures = [rf'\begin{{figure*}}[t]\centering\includegraphics[width=\linewidth]{{figures/{path.name}}}'
                 rf'\caption{{{tex(c)}}}\end{{figure*}}' for c, path in figures.items()]
-    head = [r'\documentclass[twocolumn]{article}', r'\usepackage[utf8]{inputenc}', r'\usepackage[T1]{fontenc}',
+    head = [r'\documentclass[twocolumn]{article}', r'\usepackage[utf8]{inputenc}',
+            r'\usepackage[T1]{fontenc}',
             r'\usepackage{booktabs,graphicx}', rf'\title{{{tex(title)}}}', r'\date{}']
     return '\n'.join([*head, r'\begin{document}', r'\maketitle', *items, r'\input{tables.tex}', *pictures,
                       r'\clearpage', r'\end{document}', ''])
@@ -143,4 +148,5 @@ def write_results(
     named = {re.sub(r'\W+', '-', c.lower()): t for c, t in tables.items()}
     write_text(out/'tables.tex', '\n'.join(to_latex(t, name=name) for name, t in named.items()))
     write_text(out/'report.tex', _document(title, said, pngs))
-    return dict(html=page, md=out/'report.md', tex=out/'report.tex', tables=out/'tables.tex', figures=list(pngs.values()))
+    return dict(html=page, md=out/'report.md', tex=out/'report.tex', tables=out/'tables.tex',
+                figures=list(pngs.values()))

@@ -33,22 +33,29 @@ def _vs(method, *bases): return tuple((method, b) for b in bases)
 _tuned, _preferred = ('rw', 'd3', 'dmpo', 'sdpo', 'rosepo'), ('dpo-rn', 'dmpo', 'sdpo')
 CLAIMS = (
     Claim('SPRec recommends more different items than SFT', '5.2.3', 1, _vs('sprec', 'sft'), 'DivRatio@1', 1),
-    Claim('SPRec gives its three most frequent items less room than SFT', '5.2.3', 1, _vs('sprec', 'sft'), 'ORRatio@1', -1),
+    Claim('SPRec gives its three most frequent items less room than SFT', '5.2.3', 1, _vs('sprec', 'sft'),
+          'ORRatio@1', -1),
     Claim('SPRec is fairer between categories than SFT', '5.2.3', 1, _vs('sprec', 'sft'), 'MGU@1', -1),
     Claim('SPRec keeps the hit ratio of SFT', 'abstract', 1, _vs('sprec', 'sft'), 'HR@5', 1, .1),
     Claim('SPRec keeps the NDCG of SFT', 'abstract', 1, _vs('sprec', 'sft'), 'NDCG@5', 1, .1),
     Claim('SPRec is more varied than most baselines', '5.2.3', 1, _vs('sprec', *_tuned), 'DivRatio@1', 1),
-    Claim('SPRec over-recommends less than most baselines', '5.2.3', 1, _vs('sprec', *_tuned), 'ORRatio@1', -1),
-    Claim('SPRec is fairer than all baselines', '5.2.3, not Steam', 1, _vs('sprec', 'sft', *_tuned), 'MGU@1', -1, need='all'),
-    Claim('DPO with random negatives over-recommends more than SFT', '5.2.2', 1, tuple((m, 'sft') for m in _preferred), 'ORRatio@1', 1),
-    Claim('DPO with random negatives moves away from the truth', '4.1', 1, tuple((m, 'sft') for m in _preferred), 'KL', 1),
+    Claim('SPRec over-recommends less than most baselines', '5.2.3', 1, _vs('sprec', *_tuned), 'ORRatio@1',
+          -1),
+    Claim('SPRec is fairer than all baselines', '5.2.3, not Steam', 1, _vs('sprec', 'sft', *_tuned), 'MGU@1',
+          -1, need='all'),
+    Claim('DPO with random negatives over-recommends more than SFT', '5.2.2', 1,
+          tuple((m, 'sft') for m in _preferred), 'ORRatio@1', 1),
+    Claim('DPO with random negatives moves away from the truth', '4.1', 1,
+          tuple((m, 'sft') for m in _preferred), 'KL', 1),
     Claim('SASRec hits less than SFT', '5.2', 1, _vs('sasrec', 'sft'), 'HR@5', -1),
     Claim('without SFT, SPRec hits less', '5.3.1', 2, _vs('sprec-nosft', 'sprec'), 'HR@5', -1),
     Claim('without SFT, SPRec is fairer', '5.3.1', 2, _vs('sprec-nosft', 'sprec'), 'MGU@1', -1),
     Claim('without DPO, SPRec is less varied', '5.3.2', 2, _vs('sprec-nodpo', 'sprec'), 'DivRatio@1', -1),
     Claim('without DPO, SPRec over-recommends more', '5.3.2', 2, _vs('sprec-nodpo', 'sprec'), 'ORRatio@1', 1),
-    Claim('with random negatives, SPRec is less varied', '5.3.3', 2, _vs('sprec-rn', 'sprec'), 'DivRatio@1', -1),
-    Claim('with random negatives, SPRec over-recommends more', '5.3.3', 2, _vs('sprec-rn', 'sprec'), 'ORRatio@1', 1),
+    Claim('with random negatives, SPRec is less varied', '5.3.3', 2, _vs('sprec-rn', 'sprec'), 'DivRatio@1',
+          -1),
+    Claim('with random negatives, SPRec over-recommends more', '5.3.3', 2, _vs('sprec-rn', 'sprec'),
+          'ORRatio@1', 1),
     Claim('with random negatives, SPRec is less fair', '5.3.3', 2, _vs('sprec-rn', 'sprec'), 'MGU@1', 1),
 )
 
@@ -78,7 +85,8 @@ def _wanted(own, asked): # (base, metric) to the methods that some seed has besi
     seeds, wanted = own.groupby('method').seed.agg(set), {}
     for c in asked:
         for m, b in c.pairs:
-            if m in seeds and b in seeds and seeds[m] & seeds[b]: wanted.setdefault((b, c.metric), []).append(m)
+            if m in seeds and b in seeds and seeds[m] & seeds[b]:
+                wanted.setdefault((b, c.metric), []).append(m)
     return wanted
 
 # (method, base, metric) to a line of `differences`, for the pairs asked about
@@ -161,7 +169,8 @@ def claims_table(
     return t.drop_duplicates('claim')[['claim', 'where', 'metric']].merge(wide.reset_index(), on='claim')
 
 # %% ../nbs/41b_claims.ipynb #41b0000f
-VERDICTS = {'holds': 'Holds', 'fails': 'Fails', 'unclear': 'Cannot be told', 'not measured': 'Not measured yet'}
+VERDICTS = {'holds': 'Holds', 'fails': 'Fails', 'unclear': 'Cannot be told',
+            'not measured': 'Not measured yet'}
 
 def claim_sentences(
     judged,       # from `claims`
@@ -180,4 +189,5 @@ def as_lists(
     sentences,   # from `claim_sentences`
 ) -> str:
     "The verdicts in words as Markdown, each kind of verdict in a line of its own."
-    return '\n\n'.join(re.sub(r' (Holds|Fails|Cannot be told|Not measured yet): ', r'\n- \1: ', s).replace('\n', '\n\n', 1) for s in sentences)
+    return '\n\n'.join(re.sub(r' (Holds|Fails|Cannot be told|Not measured yet): ', r'\n- \1: ',
+                              s).replace('\n', '\n\n', 1) for s in sentences)

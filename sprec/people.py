@@ -31,7 +31,8 @@ def spread_over_people(
     "How evenly cases are spread over people."
     if not len(cases): raise InputError("there are no cases; give at least one")
     n = np.bincount(_people(cases.user, len(cases)))
-    return dict(people=len(n), cases=len(cases), largest=float(n.max()/len(cases)), effective=float(len(cases)**2/(n*n).sum()))
+    return dict(people=len(n), cases=len(cases), largest=float(n.max()/len(cases)),
+                effective=float(len(cases)**2/(n*n).sum()))
 
 # %% ../nbs/18c_people_and_seeds.ipynb #96008506
 def cap_cases(
@@ -57,7 +58,8 @@ def _tail(theta, dof): # (probability beyond sqrt(dof) tan(theta) on either side
     top = min(math.pi/2, theta + 12/math.sqrt(dof))
     x, w = _nodes()
     norm = math.exp(math.lgamma(dof/2) - math.lgamma((dof + 1)/2))*math.sqrt(math.pi)/2
-    return float(w @ np.cos(theta + (x + 1)*(top - theta)/2)**(dof - 1))*(top - theta)/2/norm, -math.cos(theta)**(dof - 1)/norm
+    return (float(w @ np.cos(theta + (x + 1)*(top - theta)/2)**(dof - 1))*(top - theta)/2/norm,
+            -math.cos(theta)**(dof - 1)/norm)
 
 # two-sided p of a Student variable
 def _beyond(t, dof): return min(1., _tail(math.atan(abs(t)/math.sqrt(dof)), dof)[0])
@@ -132,7 +134,8 @@ def two_level_compare(
     mean, low, high = two_level(d, users, level, over)
     _, error, dof = _summed(d, users, over)
     p = _beyond(mean/error, dof) if error > 0 else float(mean == 0) if error == 0 else math.nan
-    return dict(difference=mean, low=low, high=high, p=p, over=over, seeds=len(d), people=int(_people(users, d.shape[1]).max() + 1), cases=d.shape[1])
+    return dict(difference=mean, low=low, high=high, p=p, over=over, seeds=len(d),
+                people=int(_people(users, d.shape[1]).max() + 1), cases=d.shape[1])
 
 # %% ../nbs/18c_people_and_seeds.ipynb #d3bb97f5
 def _hits(a, b): # two bool [N]
@@ -153,7 +156,8 @@ def mcnemar(
     m, few = only_a + only_b, min(only_a, only_b)
     top = math.lgamma(m + 1) - math.lgamma(few + 1) - math.lgamma(m - few + 1) - m*math.log(2)
     k = np.arange(few, 0, -1)
-    return dict(only_a=only_a, only_b=only_b, p=min(1., 2*math.exp(top)*(1 + float(np.cumprod(k/(m - k + 1)).sum()))))
+    return dict(only_a=only_a, only_b=only_b,
+                p=min(1., 2*math.exp(top)*(1 + float(np.cumprod(k/(m - k + 1)).sum()))))
 
 # %% ../nbs/18c_people_and_seeds.ipynb #679e71ec
 def _all_flips(d) -> float: # p: the share of all 2^P signs that bring the sum as far from zero

@@ -13,7 +13,8 @@ from .errors import InputError, nearest
 
 # %% ../nbs/19_play.ipynb #63f42e72
 # which way a validation metric is better, by its name before the @
-BETTER = dict(HR=1, NDCG=1, DivRatio=1, Coverage=1, Valid=1, Entropy=1, ORRatio=-1, MGU=-1, DGU=-1, Gini=-1, Calibration=-1, KL=-1, TV=-1, loss=-1)
+BETTER = dict(HR=1, NDCG=1, DivRatio=1, Coverage=1, Valid=1, Entropy=1, ORRatio=-1, MGU=-1, DGU=-1, Gini=-1,
+              Calibration=-1, KL=-1, TV=-1, loss=-1)
 
 # %% ../nbs/19_play.ipynb #19000005
 LOSS_NAMES = ('dpo', 'sdpo', 'dmpo', 'rosepo', 'ipo', 'simpo') # the losses of page 21
@@ -92,7 +93,8 @@ class Play:
         if rows % size:
             raise InputError(f"micro_batch is {self.micro_batch}, which does not divide {name}={rows}; "
                              "choose a divisor of it")
-        return dict(batch_size=size, grad_accum=rows//size, bf16=self.bf16, gradient_checkpointing=self.gradient_checkpointing)
+        return dict(batch_size=size, grad_accum=rows//size, bf16=self.bf16,
+                    gradient_checkpointing=self.gradient_checkpointing)
 
 # %% ../nbs/19_play.ipynb #4c805a77
 # what decides no number but how a step fits into memory and what a kill costs; may differ when a run goes on
@@ -109,22 +111,36 @@ def check(
     if not (p.dpo and p.rounds): return play
     if p.reference == 'round_start' and p.generate == 'after_sft':
         no("reference 'round_start' needs its pairs before the SFT step; use generate='before_sft' with it")
-    if p.smoothing and p.loss != 'rosepo': no(f"smoothing is {p.smoothing}, but loss is {p.loss!r}, which has none; use loss='rosepo' with it")
-    if p.smoothing_by == 'scores' and p.loss != 'rosepo': no(f"smoothing_by is 'scores', but loss is {p.loss!r}, which has no smoothing; use loss='rosepo' with it")
-    if p.smoothing_by == 'scores' and p.smoothing: no(f"smoothing is {p.smoothing} and smoothing_by is 'scores', which finds it pair by pair; leave smoothing out")
+    if p.smoothing and p.loss != 'rosepo':
+        no(f"smoothing is {p.smoothing}, but loss is {p.loss!r}, which has none; use loss='rosepo' with it")
+    if p.smoothing_by == 'scores' and p.loss != 'rosepo':
+        no(f"smoothing_by is 'scores', but loss is {p.loss!r}, which has no smoothing; use loss='rosepo' "
+           f"with it")
+    if p.smoothing_by == 'scores' and p.smoothing:
+        no(f"smoothing is {p.smoothing} and smoothing_by is 'scores', which finds it pair by pair; leave "
+           f"smoothing out")
     if p.random_ratio and p.negatives == 'random':
-        no(f"random_ratio is {p.random_ratio}, but negatives is 'random': all of them are; leave random_ratio out, or use negatives='own'")
+        no(f"random_ratio is {p.random_ratio}, but negatives is 'random': all of them are; leave "
+           f"random_ratio out, or use negatives='own'")
     if n_items is not None and p.n_negatives >= n_items:
-        no(f"n_negatives is {p.n_negatives}, but the catalogue has {n_items} items, the target among them; choose at most {n_items-1}")
+        no(f"n_negatives is {p.n_negatives}, but the catalogue has {n_items} items, the target among them; "
+           f"choose at most {n_items-1}")
     if p.negatives == 'semantic' and p.similar < p.n_negatives:
-        no(f"similar is {p.similar}, fewer than n_negatives={p.n_negatives}; the negatives are drawn from the similar ones")
-    if p.negatives == 'semantic' and n_items is not None and p.similar >= n_items: no(f"similar is {p.similar}, but a title has {n_items-1} others; choose a smaller one")
+        no(f"similar is {p.similar}, fewer than n_negatives={p.n_negatives}; the negatives are drawn from "
+           f"the similar ones")
+    if p.negatives == 'semantic' and n_items is not None and p.similar >= n_items:
+        no(f"similar is {p.similar}, but a title has {n_items-1} others; choose a smaller one")
     if p.negatives != 'own' or p.random_ratio == 1: return play
     if p.decoding == 'greedy' and p.n_negatives > 1:
-        no(f"n_negatives is {p.n_negatives}, but decoding is 'greedy', which gives one answer; use decoding='beams', 'exact' or 'sample' with it")
-    if p.beams_per_negative and p.decoding not in ('beams', 'greedy'): no(f"beams_per_negative is {p.beams_per_negative}, but decoding is {p.decoding!r}; use decoding='beams' with it")
+        no(f"n_negatives is {p.n_negatives}, but decoding is 'greedy', which gives one answer; use "
+           f"decoding='beams', 'exact' or 'sample' with it")
+    if p.beams_per_negative and p.decoding not in ('beams', 'greedy'):
+        no(f"beams_per_negative is {p.beams_per_negative}, but decoding is {p.decoding!r}; use "
+           f"decoding='beams' with it")
     if p.distinct and p.decoding != 'sample':
-        no(f"distinct says how negatives are drawn, but decoding is {p.decoding!r}, whose answers always differ; use decoding='sample' with it, or leave it out")
+        no(f"distinct says how negatives are drawn, but decoding is {p.decoding!r}, whose answers always "
+           f"differ; use decoding='sample' with it, or leave it out")
     if p.exclude_history and p.decoding == 'sample' and p.n_negatives > 1 and not p.distinct:
-        no(f"exclude_history with {p.n_negatives} independent draws is not possible; set distinct=True with it")
+        no(f"exclude_history with {p.n_negatives} independent draws is not possible; set distinct=True with "
+           f"it")
     return play

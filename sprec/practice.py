@@ -40,9 +40,11 @@ from .toy import toy_world
 def _trained(seed, hidden): # one world and its model after SFT
     world = toy_world(seed, n_items=30, history=3, n_train=2000, n_valid=1, n_test=200, strength=4.)
     template, train = Template('bare', 'movie'), world.split.train
-    lm, tok = tiny_lm([template.completion(t) for t in world.catalog.titles] + [template.prompt(['A', 'B'])], hidden, seed=seed)
+    lm, tok = tiny_lm([template.completion(t) for t in world.catalog.titles] + [template.prompt(['A', 'B'])],
+                      hidden, seed=seed)
     rec = LMRecommender(lm, tok, template, world.catalog)
-    sft(lm, tok, sft_rows(rec.prompts(train), [rec.titles[i] for i in train.target]), lr=5e-3, epochs=10, batch_size=64, seed=seed)
+    sft(lm, tok, sft_rows(rec.prompts(train), [rec.titles[i] for i in train.target]), lr=5e-3, epochs=10,
+        batch_size=64, seed=seed)
     return world, rec
 
 def small(
@@ -74,7 +76,8 @@ def pair_weights(
     if not pairs: return pos[:,:,None]*neg[:,None,:]
     gen, (n, items) = torch.Generator().manual_seed(seed), pos.shape
     w, l = (torch.multinomial(d, pairs, True, generator=gen) for d in (pos, neg))
-    return torch.zeros(n, items**2).double().scatter_add_(1, w*items + l, torch.full(w.shape, 1/pairs).double()).view(n, items, items)
+    return torch.zeros(n, items**2).double().scatter_add_(1, w*items + l,
+            torch.full(w.shape, 1/pairs).double()).view(n, items, items)
 
 # %% ../nbs/45_theory_meets_practice.ipynb #f2d04951
 def all_pairs(
@@ -102,7 +105,8 @@ def agreement(
 # %% ../nbs/45_theory_meets_practice.ipynb #acca7441
 def rejected_from(kind, world, ref) -> torch.Tensor: # q, [N, I]
     "Where rejected titles come from: 'uniform', 'popular', or 'own' (the reference itself)."
-    return dict(uniform=torch.full_like(ref, 1/ref.shape[-1]), popular=torch.from_numpy(world.pop).expand_as(ref), own=ref)[kind]
+    return dict(uniform=torch.full_like(ref, 1/ref.shape[-1]),
+                popular=torch.from_numpy(world.pop).expand_as(ref), own=ref)[kind]
 
 # %% ../nbs/45_theory_meets_practice.ipynb #8350ef57
 STEPS = (10, 30, 60, 100, 150)                # where a run is looked at
@@ -125,7 +129,8 @@ def theorem_run(
     truth = {k: torch.from_numpy(world.probs(c)) for k, c in dict(own=own, new=new).items()}
     ref = {k: v.softmax(-1) for k, v in before.items()}
     neg = {k: rejected_from(negatives, world, v) for k, v in ref.items()}
-    prefer(rec.lm, rec.tok, item_rows(rec, own), loss=all_pairs(pair_weights(truth['own'], neg['own'], pairs, seed), path), beta=beta, lr=lr,
+    prefer(rec.lm, rec.tok, item_rows(rec, own),
+           loss=all_pairs(pair_weights(truth['own'], neg['own'], pairs, seed), path), beta=beta, lr=lr,
            epochs=steps*min(10, cases)/cases, batch_size=min(10, cases), scheduler='cosine', seed=seed)
     want = {k: (truth[k].log() - neg[k].log())/beta for k in ref}
     out = {}
@@ -135,8 +140,11 @@ def theorem_run(
     for k, c, name in (('own', own, ''), ('new', new, '_unseen')):
         after, best = title_logps(rec, c), dpo_optimum(ref[k], truth[k], neg[k], beta)
         out[f'slope{name}'], out[f'corr{name}'] = agreement(after - before[k], want[k])
-        out[f'tv{name}'], out[f'tv_start{name}'] = (total_variation(x, best).mean().item() for x in (after.softmax(-1), ref[k]))
-    return out | dict(never_chosen=(pair_weights(truth['own'], neg['own'], pairs, seed).sum(2) == 0).double().mean().item())
+        out[f'tv{name}'], out[f'tv_start{name}'] = (total_variation(x, best).mean().item()
+                                                    for x in (after.softmax(-1), ref[k]))
+    return (out
+            | dict(never_chosen=(pair_weights(truth['own'], neg['own'], pairs,
+                                              seed).sum(2) == 0).double().mean().item()))
 
 # %% ../nbs/45_theory_meets_practice.ipynb #d3faedc3
 def drawn_run(
@@ -153,13 +161,16 @@ def drawn_run(
     before, truth, prompts = title_logps(rec, own), torch.from_numpy(world.probs(own)), rec.prompts(own)
     neg, gen = rejected_from(negatives, world, before.softmax(-1)), torch.Generator().manual_seed(seed)
     w, l = (torch.multinomial(d, n, True, generator=gen).flatten().tolist() for d in (truth, neg))
-    rows = pref_rows([prompts[i//n] for i in range(len(w))], [rec.titles[i] for i in w], [rec.titles[i] for i in l])
-    rows = rows.add_column('ref_logps', [[before[i//n, a].item(), before[i//n, b].item()] for i, (a, b) in enumerate(zip(w, l))])
+    rows = pref_rows([prompts[i//n] for i in range(len(w))], [rec.titles[i] for i in w],
+                     [rec.titles[i] for i in l])
+    rows = rows.add_column('ref_logps',
+            [[before[i//n, a].item(), before[i//n, b].item()] for i, (a, b) in enumerate(zip(w, l))])
     prefer(rec.lm, rec.tok, rows, beta=beta, lr=lr, batch_size=64, scheduler='cosine', seed=seed)
     after = title_logps(rec, own)
     slope, corr = agreement(after - before, (truth.log() - neg.log())/beta)
     best = dpo_optimum(before.softmax(-1), truth, neg, beta)
-    return dict(slope=slope, corr=corr, tv=total_variation(after.softmax(-1), best).mean().item(), tv_start=total_variation(before.softmax(-1), best).mean().item())
+    return dict(slope=slope, corr=corr, tv=total_variation(after.softmax(-1), best).mean().item(),
+                tv_start=total_variation(before.softmax(-1), best).mean().item())
 
 # %% ../nbs/45_theory_meets_practice.ipynb #be9da0c0
 def exact_round(
@@ -176,12 +187,14 @@ def exact_round(
 ) -> list:               # log pi [N, I] at the start, after SFT, at the end
     "A round of self-play on a model: drawn negatives, SFT, DPO to near its optimum."
     rows, found = item_rows(rec, cases), [title_logps(rec, cases)]
-    def logged(pi_w, pi_l, ref_w, ref_l, beta, mask, case): return -(truth[case.long()].to(pi_w)*torch.cat([pi_w[:,None], pi_l], 1)).sum(1)
+    def logged(pi_w, pi_l, ref_w, ref_l, beta, mask, case):
+        return -(truth[case.long()].to(pi_w)*torch.cat([pi_w[:,None], pi_l], 1)).sum(1)
     kw = dict(batch_size=len(cases), scheduler='cosine', seed=seed)
     if sft_steps: prefer(rec.lm, rec.tok, rows, loss=logged, lr=1e-3, epochs=sft_steps, **kw)
     found.append(title_logps(rec, cases))
     neg = found[generate == 'after_sft'].softmax(-1)
-    prefer(rec.lm, rec.tok, rows, loss=all_pairs(pair_weights(truth, neg, pairs, seed)), beta=beta, lr=lr, epochs=steps, **kw)
+    prefer(rec.lm, rec.tok, rows, loss=all_pairs(pair_weights(truth, neg, pairs, seed)), beta=beta, lr=lr,
+           epochs=steps, **kw)
     return found + [title_logps(rec, cases)]
 
 # %% ../nbs/45_theory_meets_practice.ipynb #cc6b44e7
@@ -200,7 +213,8 @@ def rounds_run(
     error = lambda logp: (u := logp - truth.log()) - u.mean(-1, keepdim=True)
     size = lambda u: u.pow(2).mean().sqrt().item()
     for r in range(1, rounds + 1):
-        start, middle, end = map(error, exact_round(rec, cases, truth, beta, generate, sft_steps, pairs, seed=100*seed + r))
+        start, middle, end = map(error,
+                exact_round(rec, cases, truth, beta, generate, sft_steps, pairs, seed=100*seed + r))
         out[f'error@{r-1}'], out[f'error@{r}'] = size(start), size(end)
         out[f'factor@{r}'], out[f'corr@{r}'] = agreement(end, start)
         out[f'removed@{r}'] = 1 - agreement(middle, start)[0]
@@ -241,7 +255,8 @@ def switched(
     counts = ('negatives_distinct', 'negatives_top3_share', 'negatives_equal_to_target') if rounds else ()
     return measure(rec, split, world) | {k: float(np.mean([r[k] for r in rounds])) for k in counts}
 
-SWITCHES = [dict(zip(RECIPES['sprec-stable'].play, on)) for on in product((.1, 1.), ('greedy', 'sample'), ('before_sft', 'after_sft'))]
+SWITCHES = [dict(zip(RECIPES['sprec-stable'].play, on))
+            for on in product((.1, 1.), ('greedy', 'sample'), ('before_sft', 'after_sft'))]
 
 # %% ../nbs/45_theory_meets_practice.ipynb #a894d7c5
 def keep(
@@ -262,13 +277,22 @@ def plan(
 ):          # yields (key, work) of every run of this page
     "All experiments of this page, by part."
     p, seeds = functools.partial, range(3)
-    for seed, q, beta in product(seeds, ('uniform', 'popular', 'own'), (.3, 1., 3.)): yield dict(part='A', run='theorem', negatives=q, beta=beta, seed=seed), p(theorem_run, seed, beta, q)
-    for seed, on in product(seeds, SWITCHES): yield dict(part='D', seed=seed) | on, p(switched, seed, on, folder)
+    for seed, q, beta in product(seeds, ('uniform', 'popular', 'own'), (.3, 1., 3.)):
+        yield dict(part='A', run='theorem', negatives=q, beta=beta, seed=seed), p(theorem_run, seed, beta, q)
+    for seed, on in product(seeds, SWITCHES):
+        yield dict(part='D', seed=seed) | on, p(switched, seed, on, folder)
     for seed in seeds: yield dict(part='D', seed=seed, method='sft'), p(switched, seed, None, folder)
-    for seed, (beta, gen, sft_steps, pairs) in product(seeds, [*product((.4, .5, .7, 1., 2.), ('before_sft',), (0,), (0,)), (1., 'before_sft', 0, 300),
-                                                               *product((.7, 2.), ('before_sft', 'after_sft'), (15,), (0,))]):
-        yield dict(part='B', beta=beta, generate=gen, sft_steps=sft_steps, pairs=pairs, seed=seed), p(rounds_run, seed, beta, gen, sft_steps, pairs)
-    for seed, n in product(seeds, (100, 1000, 10_000)): yield dict(part='A', run='pairs', pairs=n, seed=seed), p(theorem_run, seed, pairs=n)
-    for seed, q, n in product(seeds, ('uniform', 'own'), (2000, 8000, 32_000)): yield dict(part='A', run='drawn', negatives=q, pairs=n, seed=seed), p(drawn_run, seed, 1., q, n)
-    for seed, (hidden, n, steps) in product(seeds, [*product((8, 32), (10, 80, 640), (150,)), (8, 640, 600), (32, 640, 600)]):
-        yield dict(part='A', run='size', hidden=hidden, cases=n, steps=steps, seed=seed), p(theorem_run, seed, cases=n, hidden=hidden, steps=steps)
+    for seed, (beta, gen, sft_steps, pairs) in product(seeds,
+            [*product((.4, .5, .7, 1., 2.), ('before_sft',), (0,), (0,)), (1., 'before_sft', 0, 300),
+                                                               *product((.7, 2.), ('before_sft', 'after_sft'),
+                                                                       (15,), (0,))]):
+        yield dict(part='B', beta=beta, generate=gen, sft_steps=sft_steps, pairs=pairs,
+                   seed=seed), p(rounds_run, seed, beta, gen, sft_steps, pairs)
+    for seed, n in product(seeds, (100, 1000, 10_000)):
+        yield dict(part='A', run='pairs', pairs=n, seed=seed), p(theorem_run, seed, pairs=n)
+    for seed, q, n in product(seeds, ('uniform', 'own'), (2000, 8000, 32_000)):
+        yield dict(part='A', run='drawn', negatives=q, pairs=n, seed=seed), p(drawn_run, seed, 1., q, n)
+    for seed, (hidden, n, steps) in product(seeds,
+            [*product((8, 32), (10, 80, 640), (150,)), (8, 640, 600), (32, 640, 600)]):
+        yield dict(part='A', run='size', hidden=hidden, cases=n, steps=steps, seed=seed), p(theorem_run, seed,
+                cases=n, hidden=hidden, steps=steps)

@@ -67,7 +67,8 @@ def pref_rows(
     prompts, chosen = [_ints(p) for p in prompt_ids], [_ints(c) for c in chosen_ids]
     rejected = [_many(r) for r in rejected_ids]
     if not len(prompts) == len(chosen) == len(rejected):
-        raise InputError(f"there are {len(prompts)} prompts, {len(chosen)} chosen and {len(rejected)} rejected; "
+        raise InputError(f"there are {len(prompts)} prompts, {len(chosen)} chosen and {len(rejected)} "
+                         f"rejected; "
                          "they must match")
     if not prompts: raise InputError("there are no pairs to train on")
     for n, (p, c, r) in enumerate(zip(prompts, chosen, rejected)):
@@ -97,11 +98,13 @@ class PreferenceCollator(TreeCollator):
     # TreeCollator's, lengths int [B, K], equal bool [B, N], ref_logps fp32 [B, K] where rows have them, extras fp32
     def __call__(self, rows) -> dict:
         titles = [[r['chosen_ids'], *r['rejected_ids']] for r in rows]
-        batch = super().__call__([dict(prompt_ids=r['prompt_ids'], completions=t) for r, t in zip(rows, titles)])
+        batch = super().__call__([dict(prompt_ids=r['prompt_ids'], completions=t)
+                                  for r, t in zip(rows, titles)])
         there = batch['branch_mask']
         batch['lengths'] = _placed(there, [len(x) for t in titles for x in t], torch.long)
         batch['equal'] = _placed(there[:,1:], [x == t[0] for t in titles for x in t[1:]], torch.bool)
-        if 'ref_logps' in rows[0]: batch['ref_logps'] = _placed(there, [x for r in rows for x in r['ref_logps']])
+        if 'ref_logps' in rows[0]:
+            batch['ref_logps'] = _placed(there, [x for r in rows for x in r['ref_logps']])
         for k in self.extras: batch[f'extra/{k}'] = self._column([r[k] for r in rows], there[:,1:])
         return batch
 
@@ -114,7 +117,8 @@ def _fitting(model, rows, collate, device): # log-probabilities of rows in one g
     try: return branch_logps(model, {k: v.to(device) for k, v in collate(rows).items()}).tolist()
     except Exception as e:
         if len(rows) == 1 or not out_of_memory(e): raise
-    warnings.warn("out of memory while log-probabilities were found: rows go through in halves, the same numbers "
+    warnings.warn("out of memory while log-probabilities were found: rows go through in halves, the same "
+                  "numbers "
                   "up to rounding; a lower micro_batch begins with that", stacklevel=3)
     if device.type == 'cuda': torch.cuda.empty_cache()
     half = len(rows)//2
@@ -122,7 +126,8 @@ def _fitting(model, rows, collate, device): # log-probabilities of rows in one g
 
 # %% ../nbs/23_preference.ipynb #a23c0005
 def _world(): # (how many processes there are, which this one is)
-    return (dist.get_world_size(), dist.get_rank()) if dist.is_available() and dist.is_initialized() else (1, 0)
+    return ((dist.get_world_size(), dist.get_rank()) if dist.is_available() and dist.is_initialized()
+            else (1, 0))
 
 def _gathered(found, world): # row number to log-probabilities, from all processes
     if world == 1: return found
@@ -156,7 +161,8 @@ def reference_logps(
     "Add the log-probabilities of all completions under `model`, in evaluation mode."
     data = {k: v for k, v in rows.to_dict().items() if k != 'ref_logps'}
     each = [dict(zip(data, values)) for values in zip(*data.values())]
-    collate, device, training = PreferenceCollator(pad_id), next(unwrap(model).parameters()).device, model.training
+    collate, device, training = (PreferenceCollator(pad_id), next(unwrap(model).parameters()).device,
+                                 model.training)
     world, rank = _world()
     batches, found = _by_length(data['length'], batch_size)[rank::world], {}
     model.eval()
@@ -183,7 +189,8 @@ def _by_name(loss): # the function, of a name in LOSSES or itself
 # parameters besides the four log-probabilities, beta and mask; whether it takes any other name
 def _takes(loss):
     params, kinds = inspect.signature(loss).parameters, inspect.Parameter
-    first = [k for k, p in params.items() if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)][:4]
+    first = [k for k, p in params.items() if p.kind in (kinds.POSITIONAL_ONLY,
+                                                        kinds.POSITIONAL_OR_KEYWORD)][:4]
     free = any(p.kind == kinds.VAR_KEYWORD for p in params.values())
     named = {k: p for k, p in params.items() if p.kind not in (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL)}
     return {k: p for k, p in named.items() if k not in (*first, 'beta', 'mask')}, free
@@ -206,7 +213,8 @@ def find_loss(
             raise InputError(f"the loss {name} has no setting {k!r}{nearest(k, set(takes) - sized)}")
     for k, p in takes.items():
         if p.default is p.empty and k not in (*args, *extras, *sized):
-            raise InputError(f"the loss {name} needs {k!r}: as a column of the rows, pref_rows(..., {k}=...), "
+            raise InputError(f"the loss {name} needs {k!r}: as a column of the rows, pref_rows(..., "
+                             f"{k}=...), "
                              f"or as a setting, loss_args={{{k!r}: ...}}")
     return loss, extras, bool(sized)
 
@@ -257,7 +265,8 @@ class _Step: # the step of TreePreferenceTrainer
             loss = losses.sum() / num_items_in_batch * self.accelerator.num_processes
         self.count(inputs['branch'] >= 0)
         ref, there = inputs['ref_logps'].to(logps.dtype), inputs['branch_mask'][:,1:]
-        self.note(**preference_metrics(logps.detach(), ref, there, self.beta, inputs['equal'], self.own_samples))
+        self.note(**preference_metrics(logps.detach(), ref, there, self.beta, inputs['equal'],
+                                       self.own_samples))
         return (loss, None) if return_outputs else loss
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
@@ -283,8 +292,10 @@ def _unhashed(): # TRL without the name of a file that is never written here
 # %% ../nbs/23_preference.ipynb #a23c000e
 class TreePreferenceTrainer(_Step, StageTrainer, DPOTrainer):
     "DPOTrainer on tree rows: any number of negatives, any loss of `sprec.losses`."
-    def __init__(self, model, ref_model=None, args=None, data_collator=None, train_dataset=None, eval_dataset=None,
-                 processing_class=None, loss=dpo, loss_args=None, sft_weight=0., sft_per='title', own_samples=False,
+    def __init__(self, model, ref_model=None, args=None, data_collator=None, train_dataset=None,
+                 eval_dataset=None,
+                 processing_class=None, loss=dpo, loss_args=None, sft_weight=0., sft_per='title',
+                 own_samples=False,
                  **kw):
         _check_start(model)
         args, adapters = args or DPOConfig('preference'), getattr(model, 'peft_config', {})
@@ -296,7 +307,8 @@ class TreePreferenceTrainer(_Step, StageTrainer, DPOTrainer):
         # or a full model's reference would be loaded anew from disk
         args.precompute_ref_log_probs = not adapters
         reference = ref_model or model, pad, args.per_device_eval_batch_size, args.bf16
-        train_dataset, eval_dataset = _with_column(train_dataset, *reference), _with_column(eval_dataset, *reference)
+        train_dataset, eval_dataset = (_with_column(train_dataset, *reference),
+                                       _with_column(eval_dataset, *reference))
         with _unhashed():
             super().__init__(model=model, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset,
                              data_collator=data_collator or PreferenceCollator(pad, extras=self.extras),
@@ -356,7 +368,8 @@ def prefer(
         raise InputError(f"sft_per is {sft_per!r}; choose 'title', 'token' or 'batch'")
     _check_start(lm)
     extras = find_loss(loss, loss_args, rows.column_names)[1]
-    ours = dict(loss=loss, loss_args=loss_args, sft_weight=sft_weight, sft_per=sft_per, own_samples=own_samples)
+    ours = dict(loss=loss, loss_args=loss_args, sft_weight=sft_weight, sft_per=sft_per,
+                own_samples=own_samples)
     return run_stage(TreePreferenceTrainer, DPOConfig, **told, **more,
                      collator=PreferenceCollator(tok.pad_token_id or 0, extras=extras),
                      config_kw=dict(beta=beta, max_length=None), trainer_kw=ours)

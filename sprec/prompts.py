@@ -26,7 +26,8 @@ def natural_title(
     return _article.sub(lambda m: f"{m[1]}{m[3]}{'' if m[3].endswith(chr(39)) else ' '}{m[2]}", title)
 
 # %% ../nbs/13_prompts.ipynb #fcd0c72f
-DOMAINS = dict(movie=('movies', 'watched'), book=('books', 'read'), game=('games', 'played'), CD=('CDs', 'listened to'), item=('items', 'chosen'))
+DOMAINS = dict(movie=('movies', 'watched'), book=('books', 'read'), game=('games', 'played'),
+               CD=('CDs', 'listened to'), item=('items', 'chosen'))
 KINDS = ('alpaca', 'chat', 'bare')
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Template:
         "The instruction and the input that lists `titles`, oldest first."
         many, did = DOMAINS[self.domain]
         listed = self.listed(titles)
-        return (f'Given the {many} that a user has {did}, recommend one more {self.domain} that the user will like.',
+        return (f'Given the {many} that a user has {did}, recommend one more {self.domain} that the user '
+                f'will like.',
                 f'The user has {did} these {many}, oldest first: {listed}')
 
     def listed(self, titles) -> str:
@@ -67,8 +69,10 @@ class Template:
             if getattr(tok, 'chat_template', None) is None:
                 raise InputError("this tokenizer has no chat template; use kind 'alpaca'")
             return tok.apply_chat_template(self.messages(titles), tokenize=False, add_generation_prompt=True)
-        return ('Below is an instruction that describes a task, paired with an input that provides further context. '
-                f'Write a response that appropriately completes the request.\n\n### Instruction:\n{ask}\n\n### Input:\n{given}\n\n### Response:\n')
+        return ('Below is an instruction that describes a task, paired with an input that provides further '
+                'context. '
+                f'Write a response that appropriately completes the request.\n\n### '
+                f'Instruction:\n{ask}\n\n### Input:\n{given}\n\n### Response:\n')
 
     def messages(self, titles, title:str=None) -> list:
         "The prompt as a user's turn, or, where the answer `title` is given, that answer as the assistant's."
@@ -92,10 +96,12 @@ class _Special: # the special tokens of a tokenizer, and how to write their text
         acting = {tok.bos_token_id, tok.eos_token_id, tok.pad_token_id}
         # an unknown word is no special token
         self.tok, self.ids = tok, set(named.values()) - ({tok.unk_token_id} - acting)
-        self.text = re.compile('|'.join(map(re.escape, sorted(filter(None, named), key=len, reverse=True))) or '(?!)')
+        self.text = re.compile('|'.join(map(re.escape, sorted(filter(None, named), key=len, reverse=True)))
+                               or '(?!)')
 
     def plain(self, text): # token ids of `text`, in which nothing acts as a special token
-        encode = lambda s: self.tok(s, add_special_tokens=False, split_special_tokens=True)['input_ids'] if s else []
+        encode = lambda s: self.tok(s, add_special_tokens=False,
+                                    split_special_tokens=True)['input_ids'] if s else []
         if not self.ids.intersection(ids := encode(text)): return ids
         # the vocabulary has the text as one token
         cuts = [0, *(m.start() + 1 for m in self.text.finditer(text)), len(text)]
@@ -109,7 +115,8 @@ class _Special: # the special tokens of a tokenizer, and how to write their text
     # a chat prompt with text of special tokens in its titles: the template's own stay special
     def chat(self, template, titles):
         mark, held = next(c for c in map(chr, range(0xE000, 0xF8FF)) if not any(c in t for t in titles)), []
-        text = template.prompt([self.text.sub(lambda m: held.append(m[0]) or mark, t) for t in titles], self.tok)
+        text = template.prompt([self.text.sub(lambda m: held.append(m[0]) or mark, t) for t in titles],
+                               self.tok)
         parts = [self.tok(p, add_special_tokens=False)['input_ids'] if p else [] for p in text.split(mark)]
         if len(parts) != len(held) + 1:
             raise InputError("the chat template does not repeat a title as it is; use kind 'alpaca'")
@@ -126,14 +133,17 @@ def encode_titles(
         raise InputError("the tokenizer has no end-of-sequence token; set tok.eos_token")
     texts = [template.completion(t) for t in catalog.titles]
     if template.titles == 'natural' and len(set(texts)) < len(set(catalog.titles)):
-        a, b = next((catalog.titles[texts.index(x)], t) for x, t in zip(texts, catalog.titles) if catalog.titles[texts.index(x)] != t)
+        a, b = next((catalog.titles[texts.index(x)], t)
+                    for x, t in zip(texts, catalog.titles) if catalog.titles[texts.index(x)] != t)
         raise InputError(f"{a!r} and {b!r} are the same title when the article stands in front; "
                          "rename one, or use titles='stored'")
     rows = _Special(tok).check(texts, tok(texts, add_special_tokens=False)['input_ids'])
     for t, r in zip(catalog.titles, rows):
         if tok.eos_token_id in r:
-            raise InputError(f"the title {t!r} holds what this tokenizer can only write as its end-of-sequence token; "
-                             "rename the title, or give unknown characters a token of their own (tok.unk_token)")
+            raise InputError(f"the title {t!r} holds what this tokenizer can only write as its "
+                             f"end-of-sequence token; "
+                             "rename the title, or give unknown characters a token of their own "
+                             "(tok.unk_token)")
     return [r + [tok.eos_token_id] for r in rows]
 
 # %% ../nbs/13_prompts.ipynb #c823522f
@@ -150,7 +160,8 @@ def _encode_prompts(template, tok, histories):
     texts, special = [template.prompt(h, tok) for h in histories], _Special(tok)
     if template.kind != 'chat': return special.check(texts, tok(texts)['input_ids'], *_ends(tok, texts[0]))
     rows = tok(texts, add_special_tokens=False)['input_ids']
-    return [special.chat(template, h) if any(map(special.text.search, h)) else r for h, r in zip(histories, rows)]
+    return [special.chat(template, h) if any(map(special.text.search, h)) else r
+            for h, r in zip(histories, rows)]
 
 def encode_prompts(
     template:Template,
@@ -195,9 +206,11 @@ def _part_to_dataset(part, catalog, template): # Cases as a Dataset
     write = (lambda h: template.messages(h)) if chat else template.prompt
     answer = (lambda t: template.messages((), t)) if chat else template.completion
     whole = Value('int64')
-    return Dataset.from_dict(dict(prompt=[write([titles[i] for i in h]) for h in past], completion=[answer(titles[i]) for i in part.target],
+    return Dataset.from_dict(dict(prompt=[write([titles[i] for i in h]) for h in past],
+                                  completion=[answer(titles[i]) for i in part.target],
                                   history=past, target=part.target, user=part.user, time=part.time),
-        features=Features(prompt=text, completion=text, history=List(Value('int32')), target=Value('int32'), user=whole, time=whole))
+        features=Features(prompt=text, completion=text, history=List(Value('int32')), target=Value('int32'),
+                          user=whole, time=whole))
 
 def to_datasets(
     split:Split,
@@ -209,8 +222,10 @@ def to_datasets(
     parts = dict(train=split.train, validation=split.valid, test=split.test)
     cases = DatasetDict({k: _part_to_dataset(p, cat, template) for k, p in parts.items()})
     names = [[c for c, m in zip(cat.categories, row) if m] for row in cat.membership]
-    catalog = Dataset.from_dict(dict(item=np.arange(len(cat)), title=list(cat.titles), categories=names, count=cat.counts))
-    about = dict(domain=split.domain, history=split.train.history.shape[1], categories=cat.categories, manifest=split.manifest)
+    catalog = Dataset.from_dict(dict(item=np.arange(len(cat)), title=list(cat.titles), categories=names,
+                                     count=cat.counts))
+    about = dict(domain=split.domain, history=split.train.history.shape[1], categories=cat.categories,
+                 manifest=split.manifest)
     catalog.info.description = json.dumps(about, ensure_ascii=False)
     return cases, catalog
 
@@ -221,16 +236,22 @@ def from_datasets(
     catalog,      # Dataset of the catalogue: columns title, perhaps categories and count
 ) -> Split:
     "The split that `to_datasets` wrote; data sets made elsewhere do, if they have the columns."
-    for name, data, needed in [*((k, cases.get(k), ('history', 'target')) for k in ('train', 'validation', 'test')), ('catalogue', catalog, ('title',))]:
+    for name, data, needed in [*((k, cases.get(k), ('history', 'target'))
+                                 for k in ('train', 'validation', 'test')),
+                                 ('catalogue', catalog, ('title',))]:
         gone = [c for c in needed if data is None or c not in data.column_names]
         if gone:
-            raise InputError(f"the data set {name!r} has no column {gone[0]!r}{'' if data is None else '; it has ' + ', '.join(data.column_names)}")
+            raise InputError(f"the data set {name!r} has no column "
+                             f"{gone[0]!r}{'' if data is None else '; it has ' + ', '.join(data.column_names)}")
     about = json.loads(catalog.info.description or '{}')
     col = lambda d, k: d.with_format('numpy')[k][:] if k in d.column_names else None
     lists = catalog['categories'][:] if 'categories' in catalog.column_names else [[]]*len(catalog)
     names = about.get('categories', sorted({c for own in lists for c in own}))
     member = np.reshape([[c in own for c in names] for own in map(set, lists)], (len(catalog), len(names)))
-    width = about.get('history', max((len(h) for k in ('train', 'validation', 'test') for h in cases[k]['history']), default=1))
-    parts = [Cases([[-1]*(width - len(h)) + list(h) for h in cases[k]['history']], col(cases[k], 'target'), col(cases[k], 'user'), col(cases[k], 'time'))
+    width = about.get('history',
+            max((len(h) for k in ('train', 'validation', 'test') for h in cases[k]['history']), default=1))
+    parts = [Cases([[-1]*(width - len(h)) + list(h) for h in cases[k]['history']], col(cases[k], 'target'),
+                   col(cases[k], 'user'), col(cases[k], 'time'))
              for k in ('train', 'validation', 'test')]
-    return Split(*parts, Catalog(catalog['title'][:], names, member, col(catalog, 'count')), about.get('manifest', {}), about.get('domain', 'item'))
+    return Split(*parts, Catalog(catalog['title'][:], names, member, col(catalog, 'count')),
+                 about.get('manifest', {}), about.get('domain', 'item'))

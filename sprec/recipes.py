@@ -17,7 +17,8 @@ class Shown:
     color:str = '#555555'
     marker:str = '.'     # of matplotlib
 
-OTHERS = {'popularity': Shown('Popularity', '#8c8c8c', '.'), 'oracle': Shown('Oracle (true p)', '#1a1a1a', '*'),
+OTHERS = {'popularity': Shown('Popularity', '#8c8c8c', '.'),
+          'oracle': Shown('Oracle (true p)', '#1a1a1a', '*'),
           'sft': Shown('SFT', '#d55e00', 's')} # what is shown beside the methods and is no recipe
 
 # %% ../nbs/33_recipes.ipynb #75743154
@@ -110,8 +111,10 @@ def in_order(methods) -> list:
 
 # %% ../nbs/33_recipes.ipynb #eb54afa2
 SASREC = {
-    'sasrec': dict(loss='bce', targets='last', dim=64, dropout=.1, lr=4e-3, batch_size=1024, blocks=1, heads=1, epochs=200, patience=20, weight_decay=1e-5),
-    'sasrec-full': dict(loss='ce', targets='all', dim=64, dropout=.1, lr=4e-3, batch_size=256, blocks=1, heads=1, epochs=200, patience=3, weight_decay=1e-5),
+    'sasrec': dict(loss='bce', targets='last', dim=64, dropout=.1, lr=4e-3, batch_size=1024, blocks=1,
+                   heads=1, epochs=200, patience=20, weight_decay=1e-5),
+    'sasrec-full': dict(loss='ce', targets='all', dim=64, dropout=.1, lr=4e-3, batch_size=256, blocks=1,
+                        heads=1, epochs=200, patience=3, weight_decay=1e-5),
 }
 
 # %% ../nbs/33_recipes.ipynb #2c62e179
@@ -120,12 +123,14 @@ PRESETS = {
     'fast': dict(n_train=2048, n_test=500, rounds=2, cases_per_round=512),
     'small': dict(rounds=3, cases_per_round=1024),
     # 40c_sft_settings
-    'lm': dict(template='bare', titles='natural', sft_lr=1e-3, lora_dropout=0., sft_epochs=1, warmup_steps=4, search='exact', leave_out_history=True, exclude_history=True,
+    'lm': dict(template='bare', titles='natural', sft_lr=1e-3, lora_dropout=0., sft_epochs=1, warmup_steps=4,
+               search='exact', leave_out_history=True, exclude_history=True,
                # what two cores can do
                n_train=512, n_valid=128, n_test=64, rounds=1, cases_per_round=256, micro_batch=4),
     'demo': dict(hidden=64, title_epochs=0, sft_epochs=12, sft_lr=2e-3, sft_batch=64),
 }
-TINY = dict(template='bare', lora=False, hidden=128, title_epochs=3, title_lr=3e-3, title_batch=16, sft_epochs=8, sft_lr=1e-3, sft_batch=32,
+TINY = dict(template='bare', lora=False, hidden=128, title_epochs=3, title_lr=3e-3, title_batch=16,
+            sft_epochs=8, sft_lr=1e-3, sft_batch=32,
             round_sft_lr=3e-5, dpo_lr=3e-5, round_sft_batch=64, dpo_batch=64, warmup_steps=0)
 
 # %% ../nbs/33_recipes.ipynb #23a5e7cb

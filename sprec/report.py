@@ -44,10 +44,12 @@ def summary(
             raise InputError(f"{dict(zip(by, key))} has several rows of one seed; "
                              f"add what tells them apart (model?) to by={tuple(by)}, or choose rows first")
         line = dict(zip(by, key)) | dict(seeds=len(own))
-        for m in metrics: line[m], line[f'{m}_low'], line[f'{m}_high'] = seed_interval(own[m].to_numpy(float), level)
+        for m in metrics:
+            line[m], line[f'{m}_low'], line[f'{m}_high'] = seed_interval(own[m].to_numpy(float), level)
         out.append(line)
     place = {m: i for i, m in enumerate(in_order(df.method))}
-    return pd.DataFrame(out).sort_values(by, key=lambda c: c.map(place) if c.name == 'method' else c, kind='stable', ignore_index=True)
+    return pd.DataFrame(out).sort_values(by, key=lambda c: c.map(place) if c.name == 'method' else c,
+                                         kind='stable', ignore_index=True)
 
 # %% ../nbs/36a_report.ipynb #c67bdd86
 # a cell: the value, ± half the width of its interval; a dash where there is none
@@ -151,7 +153,8 @@ def _span(m, before, after): # a metric and its two values
 
 # in words: raised A (1 to 2) and B (3 to 4), lowered C (6 to 5) and left D (7 to 7.1) unchanged within 2%
 def _told(before, after, moves, close) -> str:
-    verbs = {v: [_span(m, before, after) for m in moves if moves[m] == v] for v in ('raised', 'lowered', 'left')}
+    verbs = {v: [_span(m, before, after) for m in moves if moves[m] == v]
+             for v in ('raised', 'lowered', 'left')}
     within = dict(left=f' unchanged within {close:.0%}')
     return joined([f"{v} {joined(names)}{within.get(v, '')}" for v, names in verbs.items() if names])
 
@@ -164,7 +167,8 @@ def _biased(by, base, close) -> str: # did DPO with random negatives make the mo
     if not moves: return _unknown('Neither ORRatio@1 nor KL is', base, 'dpo-rn', 'popularity bias')
     up = [m for m, v in moves.items() if v == 'raised']
     shown = f'only {up[0]} shows' if up else 'these numbers do not show'
-    end = ', as the paper expects.' if len(up) == len(moves) else f'; the paper expects a rise, which {shown}.'
+    end = (', as the paper expects.' if len(up) == len(moves)
+           else f'; the paper expects a rise, which {shown}.')
     return f"Against {label(base)}, DPO with random negatives {_told(by[base], by['dpo-rn'], moves, close)}{end}"
 
 # %% ../nbs/36a_report.ipynb #36a0000c
@@ -182,13 +186,15 @@ def _counted(moves): # in how many of the numbers the hope was met, in words
 # %% ../nbs/36a_report.ipynb #36a0000e
 def _repaired(by, base, close) -> str: # did SPRec make the model less one-sided?
     moves = changes(by[base], by['sprec'], _HOPED, close)
-    if not moves: return _unknown(f'None of {joined(list(_HOPED))} is', base, 'sprec', 'diversity and fairness')
+    if not moves:
+        return _unknown(f'None of {joined(list(_HOPED))} is', base, 'sprec', 'diversity and fairness')
     return f"Against {label(base)}, SPRec {_told(by[base], by['sprec'], moves, close)}: {_counted(moves)}."
 
 # %% ../nbs/36a_report.ipynb #36a0000f
 def _accurate(by, base) -> str: # what became of accuracy?
     own, old = by['sprec'], by[base]
-    if not (_known(old, 'HR@5') and _known(own, 'HR@5')): return _unknown('HR@5 is not', base, 'sprec', 'accuracy')
+    if not (_known(old, 'HR@5') and _known(own, 'HR@5')):
+        return _unknown('HR@5 is not', base, 'sprec', 'accuracy')
     v, b, low, high = own['HR@5'], old['HR@5'], old.get('HR@5_low'), old.get('HR@5_high')
     if not (_known(old, 'HR@5_low') and _known(old, 'HR@5_high')):
         return (f"SPRec's HR@5 is {v:.4f} and {label(base)}'s is {b:.4f}; "
@@ -231,8 +237,10 @@ def proven_words(
     "How many answers are proven to be the model's own best, in words."
     share = row.get('Proven@1', np.nan)
     if not share == share: return ''
-    rest = f", all five in {row['Proven@5']:.0%}" if row.get('Proven@5', np.nan) == row.get('Proven@5') else ''
-    way = 'a larger budget' if 'best first' in str(row.get('decoder', '')) else 'search=exact or a larger budget'
+    rest = (f", all five in {row['Proven@5']:.0%}" if row.get('Proven@5', np.nan) == row.get('Proven@5')
+            else '')
+    way = ('a larger budget' if 'best first' in str(row.get('decoder', ''))
+           else 'search=exact or a larger budget')
     help = f"; {way} finds the model's own" if share < .9 else ''
     return f"first answer proven in {share:.0%} of cases{rest}{help}"
 
@@ -259,7 +267,8 @@ def differences(
         for key, own in _paired(last, m, base, at).groupby([*at, 'method'], sort=False):
             mean, low, high = seed_interval(own.d, level)
             against = sorted(own.seed[own.d*mean < 0].tolist())
-            out.append(dict(zip([*at, 'method'], key)) | dict(metric=m, seeds=len(own), difference=mean, low=low, high=high,
+            out.append(dict(zip([*at, 'method'], key))
+                       | dict(metric=m, seeds=len(own), difference=mean, low=low, high=high,
                                                               against=against, each=own.d.tolist()))
     if not out: raise InputError(f"there is nothing to compare with {base!r}; the rows hold {there}")
     return pd.DataFrame(out)
@@ -280,7 +289,8 @@ def _reference(ax, name, v, low, high, rank) -> bool:
 def _rounds(ax, s, m, moving): # a line and a band over rounds for each method
     for name in moving:
         own = s[(s.method == name) & s[m].notna()]
-        ax.plot(own['round'], own[m], color=color(name), marker=marker(name), ms=4, lw=1.6, label=drawn(label(name)))
+        ax.plot(own['round'], own[m], color=color(name), marker=marker(name), ms=4, lw=1.6,
+                label=drawn(label(name)))
         ax.fill_between(own['round'], own[f'{m}_low'], own[f'{m}_high'], color=color(name), alpha=.15, lw=0)
 
 def _reach(means): # (low, high): how far from the lines a panel may reach
@@ -327,11 +337,13 @@ def bar_figure(
         cols = [f'{m}_low', f'{m}_high']
         ends = last.loc[names, cols] if seeds == 1 and set(cols) <= set(last) else s[cols]
         ax.barh(range(len(names)), s[m], color=[color(n) for n in names], height=.65)
-        ax.errorbar(s[m], range(len(names)), xerr=np.abs(ends.to_numpy(float).T - s[m].to_numpy()), fmt='none', ecolor='#333333', elinewidth=1, capsize=2)
+        ax.errorbar(s[m], range(len(names)), xerr=np.abs(ends.to_numpy(float).T - s[m].to_numpy()),
+                    fmt='none', ecolor='#333333', elinewidth=1, capsize=2)
         ax.set(title=headed(m), yticks=range(len(names)), yticklabels=[drawn(label(n)) for n in names])
         ax.grid(axis='y', visible=False); ax.locator_params(axis='x', nbins=4)
     axes[0].invert_yaxis()
-    fig.supxlabel(f"95% intervals over {seeds} seeds" if seeds > 1 else '95% intervals over cases, where known', fontsize=8)
+    fig.supxlabel(f"95% intervals over {seeds} seeds" if seeds > 1
+                  else '95% intervals over cases, where known', fontsize=8)
     return fig
 
 # %% ../nbs/36a_report.ipynb #1df5e6c0
@@ -357,12 +369,14 @@ def paired_figure(
         for i, n in enumerate(names):
             for r in d[(d.method == n) & (d.metric == m)].itertuples():
                 ax.plot(r.each, [i + .22]*len(r.each), '.', color=color(n), alpha=.6, ms=5)
-                ax.errorbar(r.difference, i, xerr=[[r.difference - r.low], [r.high - r.difference]], fmt=marker(n, 'o'), ms=5,
+                ax.errorbar(r.difference, i, xerr=[[r.difference - r.low], [r.high - r.difference]],
+                            fmt=marker(n, 'o'), ms=5,
                             color=color(n), capsize=2, elinewidth=1.4)
         ax.set(title=headed(m), yticks=range(len(names)), yticklabels=[drawn(label(n)) for n in names])
         ax.locator_params(axis='x', nbins=3); ax.margins(x=.12)
     axes[0].set_ylim(len(names) - .5, -.5)
-    over = f'of the same seed, 95% interval over {d.seeds.max()} seeds' if d.seeds.max() > 1 else 'in a single seed'
+    over = (f'of the same seed, 95% interval over {d.seeds.max()} seeds' if d.seeds.max() > 1
+            else 'in a single seed')
     fig.supxlabel(f'difference to {label(base)} {over}', fontsize=8)
     return fig
 
@@ -378,7 +392,8 @@ def popularity_figure(
     seen = counts[counts > 0]
     fig, (ax,) = panels(1, size=(4.5, 2.6))
     ax.loglog(np.arange(len(seen)) + 1, seen, color=color('popularity'), marker='.', ms=4, lw=1)
-    never = f',\n{len(counts) - len(seen):,} of {len(counts):,} are never one' if len(seen) < len(counts) else ''
+    never = (f',\n{len(counts) - len(seen):,} of {len(counts):,} are never one' if len(seen) < len(counts)
+             else '')
     ax.set(xlabel='item, most popular first', ylabel='times a training target')
     ax.set_title(f'the top 10% of items make {head:.0%} of targets{never}', fontsize=9)
     return fig
@@ -423,11 +438,15 @@ def _html_table(df) -> str:
         if v is None or (np.isscalar(v) and pd.isna(v)): return '–'
         return f'{v:.4f}' if isinstance(v, (float, np.floating)) else str(v)
     cells = [[text(v) for v in row] for row in df.astype(object).to_numpy()]
-    number = [bool(cells) and all(re.match(r'[-+]?[\d.]|–$', row[j]) for row in cells) for j in range(df.shape[1])]
+    number = [bool(cells) and all(re.match(r'[-+]?[\d.]|–$', row[j]) for row in cells)
+              for j in range(df.shape[1])]
     def line(tag, values):
-        return '<tr>' + ''.join(f'<{tag}{" class=n" if n else ""}>{html.escape(v)}</{tag}>' for v, n in zip(values, number)) + '</tr>'
+        return ('<tr>'
+                + ''.join(f'<{tag}{" class=n" if n else ""}>{html.escape(v)}</{tag}>'
+                          for v, n in zip(values, number)) + '</tr>')
     head = line('th', [f'{c} {arrow(str(c))}'.strip() for c in df.columns])
-    return f'<div class=wide><table><thead>{head}</thead><tbody>' + ''.join(line('td', row) for row in cells) + '</tbody></table></div>'
+    return (f'<div class=wide><table><thead>{head}</thead><tbody>' + ''.join(line('td', row) for row in cells)
+            + '</tbody></table></div>')
 
 # %% ../nbs/36a_report.ipynb #ad9e7f84
 def html_report(
@@ -440,14 +459,18 @@ def html_report(
 ) -> Path:             # folder/report.html
     "Write one self-contained HTML page."
     esc = html.escape
-    def image(caption, fig): return f'<figure><img alt="{esc(caption)}" src="data:image/png;base64,{base64.b64encode(png_of(fig)).decode()}"></figure>'
+    def image(caption, fig):
+        return f'<figure><img alt="{esc(caption)}" src="data:image/png;base64,{base64.b64encode(png_of(fig)).decode()}"></figure>'
     def value(v): return v if isinstance(v, str) else json.dumps(as_json(v), ensure_ascii=False)
-    facts = ''.join(f'<tr><td>{esc(str(k))}</td><td>{esc(value(v))}</td></tr>' for k, v in (manifest or {}).items())
+    facts = ''.join(f'<tr><td>{esc(str(k))}</td><td>{esc(value(v))}</td></tr>'
+                    for k, v in (manifest or {}).items())
     parts = [f'<h1>{esc(title)}</h1>',
-        '<ul class=findings>' + ''.join(f'<li>{esc(s)}</li>' for s in sentences) + '</ul>' if sentences else '',
+        '<ul class=findings>' + ''.join(f'<li>{esc(s)}</li>' for s in sentences)
+        + '</ul>' if sentences else '',
         *(f'<h2>{esc(c)}</h2>{_html_table(t)}' for c, t in tables.items()),
         *(f'<h2>{esc(c)}</h2>{image(c, f)}' for c, f in figures.items()),
-        f'<h2>How these numbers were made</h2><div class=wide><table class=plain><tbody>{facts}</tbody></table></div>' if facts else '']
+        f'<h2>How these numbers were made</h2><div class=wide><table '
+        f'class=plain><tbody>{facts}</tbody></table></div>' if facts else '']
     page = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">

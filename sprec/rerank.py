@@ -46,7 +46,8 @@ def relevance(
     if how == 'softmax': return np.exp(scores - high)
     low = np.where(some, scores, high).min(1, keepdims=True)
     flat = high == low
-    return np.where(some, np.where(flat, 1., (np.where(some, scores, low) - low)/np.where(flat, 1., high - low)), 0.)
+    return np.where(some,
+            np.where(flat, 1., (np.where(some, scores, low) - low)/np.where(flat, 1., high - low)), 0.)
 
 # %% ../nbs/35_rerank.ipynb #00226a5e
 def _candidates(recs, cases, catalog, lam, k): # int [N, C], checked
@@ -91,7 +92,8 @@ def rerank(
         last = np.where(left[rows, at], items[rows, at], -1)
         left[rows, at] = False
         picked.append(last)
-    scores = np.where(np.stack(picked, 1) >= 0, np.take_along_axis(np.asarray(recs.scores), order, 1), -np.inf)
+    scores = np.where(np.stack(picked, 1) >= 0, np.take_along_axis(np.asarray(recs.scores), order, 1),
+                      -np.inf)
     name = f'{recs.decoder}, top {items.shape[1]} re-ranked by {rule_name(rule)}, lam {lam:g}'.removeprefix(', ')
     return Recs(np.stack(picked, 1), scores, recs.text, name)
 
@@ -200,7 +202,8 @@ class XQuAD:
         if len(self.aspects) != len(catalog):
             raise InputError(f"there are aspects of {len(self.aspects)} items, but the catalogue has "
                              f"{len(catalog)}")
-        p = history_profile(cases, self.aspects) if self.profile is None else np.asarray(self.profile(cases), np.float64)
+        p = (history_profile(cases, self.aspects) if self.profile is None
+             else np.asarray(self.profile(cases), np.float64))
         want = (len(cases), self.aspects.shape[1])
         if p.shape != want or not (p >= 0).all():
             raise InputError(f"the profile has shape {p.shape}; give {want}, each 0 or more")
@@ -234,7 +237,8 @@ class Steck:
 
     def __call__(self, items, rel, cases, catalog):
         p, share, rows = history_profile(cases, catalog.shares), catalog.shares[items], np.arange(len(items))
-        weight, before = np.zeros((len(items), 1, share.shape[2])), -np.log(self.alpha)*p.sum(1, keepdims=True)
+        weight, before = (np.zeros((len(items), 1, share.shape[2])),
+                          -np.log(self.alpha)*p.sum(1, keepdims=True))
         while True:
             after = _kl(p, weight + share, self.alpha)
             at = _place(items, (yield before - after))
@@ -283,7 +287,8 @@ def tune_lam(
     "The weight of a rule, by each of two ways to choose."
     lams = [float(x) for x in lams]
     if len(cases) < 2 or not lams: raise InputError("choosing lam takes at least two cases and one lam")
-    gain = {x: target_gains(rerank(recs, cases, catalog, rule, x, k, how).items, cases.target, k)[1] for x in lams}
+    gain = {x: target_gains(rerank(recs, cases, catalog, rule, x, k, how).items, cases.target, k)[1]
+            for x in lams}
     best, free = within_one_error(gain)
     return dict(ndcg=best, free=free)
 

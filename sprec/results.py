@@ -170,7 +170,8 @@ def groups(
 _quantile = lru_cache(4096)(t_quantile) # the same few quantiles are asked for again and again
 
 def _differs(d, level) -> bool: # the interval of `seed_interval` leaves out zero; never so for a single seed
-    return len(d) > 1 and bool(abs(np.mean(d)) > _quantile(len(d) - 1, level)*np.std(d, ddof=1)/np.sqrt(len(d)))
+    return len(d) > 1 and bool(abs(np.mean(d)) > _quantile(len(d) - 1, level)*np.std(d,
+            ddof=1)/np.sqrt(len(d)))
 
 def holm(
     each:list,         # one list of differences (a number a seed) for each comparison
@@ -221,7 +222,8 @@ def _lines(own, metrics, base, level, paper):
         theirs = paper[m] if m in paper else {}
         for name, r in s.iterrows():
             d, low, high, mark = marks.get((name, m), (np.nan, np.nan, np.nan, ''))
-            yield dict(method=name, metric=m, mean=r[m], low=r[f'{m}_low'], high=r[f'{m}_high'], seeds=int(r.seeds),
+            yield dict(method=name, metric=m, mean=r[m], low=r[f'{m}_low'], high=r[f'{m}_high'],
+                       seeds=int(r.seeds),
                        place=places.get(name, 0), difference=d, d_low=low, d_high=high, mark=mark,
                        paper=theirs.get(name, np.nan))
 
@@ -257,9 +259,11 @@ def _ranked_note(cells, second): # who is ranked, and how it is shown
 def _tested_note(cells): # what was tested against what
     base, tested = cells.base.iloc[0], cells[cells.d_low.notna()]
     if not len(tested):
-        return '' if base in set(cells.method) else f'{title_of(base)} is not measured, so nothing is tested against it.'
+        return ('' if base in set(cells.method)
+                else f'{title_of(base)} is not measured, so nothing is tested against it.')
     k = tested.groupby('metric').size().max()
-    return (f"Differences to {title_of(base)} of the same seed: † the {cells.level.iloc[0]:.0%} interval leaves out zero, "
+    return (f"Differences to {title_of(base)} of the same seed: † the {cells.level.iloc[0]:.0%} interval "
+            f"leaves out zero, "
             f"‡ also by Holm's correction over the {k} methods tested in a column.")
 
 # %% ../nbs/41a_results.ipynb #d3ca3741
@@ -270,7 +274,8 @@ def note(
 ) -> str:
     "What a reader of the table must know."
     theirs = cells.paper.notna().any()
-    parts = [_averaged_note(cells), _ranked_note(cells, second) if (cells.place > 0).any() else '', _tested_note(cells),
+    parts = [_averaged_note(cells), _ranked_note(cells, second) if (cells.place > 0).any() else '',
+             _tested_note(cells),
              f"The paper's numbers (one run of Llama-3.2-1B-Instruct) are {paper}." if theirs else '']
     return ' '.join(filter(None, parts))
 
@@ -280,7 +285,8 @@ def to_md(
 ) -> str:
     "A table of text in Markdown."
     lines = [list(df.columns), [':--']*df.shape[1], *df.astype(str).to_numpy().tolist()]
-    return '\n'.join('| ' + ' | '.join(c if i == 1 else escaped(c) for c in line) + ' |' for i, line in enumerate(lines)) + '\n'
+    return '\n'.join('| ' + ' | '.join(c if i == 1 else escaped(c) for c in line) + ' |'
+                     for i, line in enumerate(lines)) + '\n'
 
 # %% ../nbs/41a_results.ipynb #a4100013
 @dataclass(frozen=True)
@@ -346,14 +352,16 @@ def to_html(
     out = []
     for heading, metrics, lines, own in _blocks(cells, digits):
         columns = ''.join(f'<th class=n>{html.escape(h)}</th>' for h in _headings(metrics))
-        body = [f'<tr><td>{html.escape(title_of(m) + seeds)}</td>' + ''.join(map(_html_cell, cs)) + '</tr>' for m, seeds, cs in lines]
+        body = [f'<tr><td>{html.escape(title_of(m) + seeds)}</td>' + ''.join(map(_html_cell, cs)) + '</tr>'
+                for m, seeds, cs in lines]
         table = f"<table><thead><tr><th>method</th>{columns}</tr></thead><tbody>{''.join(body)}</tbody></table>"
         above = f'<p><b>{html.escape(heading)}</b></p>' if heading else ''
         out.append(f'{above}<div class=wide>{table}</div><p class=note>{html.escape(note(own))}</p>')
     return Markup('\n'.join(out))
 
 # %% ../nbs/41a_results.ipynb #a4100018
-_TEX = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}', '±': r'$\pm$', '–': '--',
+_TEX = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}', '±': r'$\pm$',
+        '–': '--',
         '↑': r'$\uparrow$', '↓': r'$\downarrow$', '†': r'$^{\dagger}$', '‡': r'$^{\ddagger}$'}
 _TEX |= {c: f'\\{c}' for c in '&%$#_{}'}
 
@@ -392,9 +400,12 @@ def to_latex(
         caption = tex(f'{heading}. {says}' if heading else says)
         columns = ' & '.join(['Method', *map(tex, _headings(metrics))]) + r' \\'
         out.append('\n'.join([
-            r'\begin{table*}[t]', r'\centering\scriptsize\setlength{\tabcolsep}{3pt}', rf'\caption{{{caption}}}',
-            rf'\label{{tab:{name}-{slug}}}', r'\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%',
-            rf"\begin{{tabular}}{{l{'r'*len(metrics)}}}", r'\toprule', columns, r'\midrule', *_tex_rows(lines),
+            r'\begin{table*}[t]', r'\centering\scriptsize\setlength{\tabcolsep}{3pt}',
+            rf'\caption{{{caption}}}',
+            rf'\label{{tab:{name}-{slug}}}',
+            r'\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%',
+            rf"\begin{{tabular}}{{l{'r'*len(metrics)}}}", r'\toprule', columns, r'\midrule',
+            *_tex_rows(lines),
             r'\bottomrule', r'\end{tabular}}', r'\end{table*}', '']))
     return '\n'.join(out)
 
@@ -410,7 +421,8 @@ def _lacking(rounds, methods, seeds):
         yield f'{_seeds(lack)} of {_named([m for m in left if left[m] == lack])}'
     for m, own in whole.items():
         short = [x for x in seeds if x in own and own[x] < own.max()]
-        if short: yield f'{title_of(m)} beyond round {min(own[x] for x in short):.0f} of {own.max():.0f} ({_seeds(short)})'
+        if short:
+            yield f'{title_of(m)} beyond round {min(own[x] for x in short):.0f} of {own.max():.0f} ({_seeds(short)})'
 
 # %% ../nbs/41a_results.ipynb #a410001d
 def not_measured(
@@ -445,7 +457,8 @@ def best_beside(
 ) -> list:        # a sentence for each data set that has methods for reference
     "How the methods shown for reference compare with the best ranked one."
     own = cells[(cells.metric == metric) & cells['mean'].notna()]
-    said = [(data, _beside(part, metric)) for (data, model), part in own.groupby(['data', 'model'], sort=False)]
+    said = [(data, _beside(part, metric))
+            for (data, model), part in own.groupby(['data', 'model'], sort=False)]
     return [f"{data or 'Here'}: {s}" for data, s in said if s]
 
 # %% ../nbs/41a_results.ipynb #a410001f
@@ -455,7 +468,8 @@ def mixed(
     "Which methods were run twice with different settings, so that only the last rows count."
     df, out = one_sft(rows), []
     if 'config_hash' not in df: return out
-    several = df.groupby(['data', 'model', 'method', 'seed']).config_hash.nunique().loc[lambda n: n > 1].reset_index()
+    several = df.groupby(['data', 'model', 'method',
+                          'seed']).config_hash.nunique().loc[lambda n: n > 1].reset_index()
     for (data, model), own in several.groupby(['data', 'model'], sort=False):
         verb = 'was' if own.method.nunique() == 1 else 'were'
         out.append(f"{data or 'Here'}: {_named(in_order(own.method))} {verb} run with several settings "

@@ -32,7 +32,8 @@ def subtracted(scores, valid, split, offsets, counts) -> list: # a row an offset
         taken = tune_tau(valid, split.valid, offset, counts)
         for tau in TAUS:
             rules = ' '.join(k for k, t in taken.items() if t == tau)
-            rows.append(dict(method=f'minus {name}', tau=tau, rules=rules) | shown_by(scores - tau*offset, split.test, split.catalog))
+            rows.append(dict(method=f'minus {name}', tau=tau, rules=rules)
+                        | shown_by(scores - tau*offset, split.test, split.catalog))
     return rows
 
 # %% ../nbs/45b_what_to_beat.ipynb #088f0220
@@ -49,13 +50,16 @@ def rivals_run(
     logps = lambda cases: title_logps(rec, cases).numpy()
     def look(rec):
         fit = bias_of(title_logps(rec, some).numpy(), some.target, true_pop)
-        return shown_by(title_logps(rec, split.test).numpy(), split.test, split.catalog) | {k: fit[k] for k in ('bias', 'sharpness')}
+        return (shown_by(title_logps(rec, split.test).numpy(), split.test, split.catalog)
+                | {k: fit[k] for k in ('bias', 'sharpness')})
     rows = [dict(method='sft', round=0) | look(rec)]
-    rows += subtracted(logps(split.test), logps(split.valid), split, popularities(logps(split.train[:CASES]), counts), counts)
+    rows += subtracted(logps(split.test), logps(split.valid), split,
+                       popularities(logps(split.train[:CASES]), counts), counts)
     for name in ('sprec', 'dpo-rn'):
         _, _, _, rec = after_sft(seed, folder)
         changes = RECIPES[name].play | TUNED['demo'][name] | dict(rounds=rounds)
-        rows += [dict(method=name) | {k: r[k] for k in ('round', *SHOWN, 'bias', 'sharpness')} for r in play_rounds(settings, split, rec, seed, changes, look)]
+        rows += [dict(method=name) | {k: r[k] for k in ('round', *SHOWN, 'bias', 'sharpness')}
+                 for r in play_rounds(settings, split, rec, seed, changes, look)]
     return rows
 
 # %% ../nbs/45b_what_to_beat.ipynb #ef25c429

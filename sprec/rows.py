@@ -29,7 +29,8 @@ def as_json(
     return str(value) if isinstance(value, Path) else value
 
 # %% ../nbs/09a_rows.ipynb #09a00009
-def _line(row:dict) -> bytes: return (json.dumps(as_json(row), ensure_ascii=False, allow_nan=False) + '\n').encode()
+def _line(row:dict) -> bytes:
+    return (json.dumps(as_json(row), ensure_ascii=False, allow_nan=False) + '\n').encode()
 
 def _parse(line:bytes): # the record in a line, or None if it holds none
     try:

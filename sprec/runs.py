@@ -41,14 +41,17 @@ def commit() -> str:
     git = lambda *a: subprocess.run(['git', '-C', str(here), *a], capture_output=True, text=True, timeout=20)
     try:
         if git('ls-files', '--error-unmatch', '__init__.py').returncode: return f"v{version('sprec')}"
-        return git('rev-parse', '--short=10', 'HEAD').stdout.strip() + ('+' if git('status', '--porcelain', '-uno', str(here)).stdout.strip() else '')
+        return (git('rev-parse', '--short=10', 'HEAD').stdout.strip()
+                + ('+' if git('status', '--porcelain', '-uno', str(here)).stdout.strip() else ''))
     except (OSError, subprocess.SubprocessError): return f"v{version('sprec')}"
 
 # %% ../nbs/39_runs.ipynb #39000007
 def hardware() -> str:
     "The processor, the instruction set that torch uses and its cores, and the GPU where there is one."
     name = platform.processor() or platform.machine()
-    try: name = next(l.partition(':')[2].strip() for l in Path('/proc/cpuinfo').read_text().splitlines() if l.startswith('model name'))
+    try:
+        name = next(l.partition(':')[2].strip() for l in Path('/proc/cpuinfo').read_text().splitlines()
+                    if l.startswith('model name'))
     except (OSError, StopIteration): pass
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ''
     return f"{gpu + ', ' if gpu else ''}{name}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores"
@@ -56,7 +59,8 @@ def hardware() -> str:
 # %% ../nbs/39_runs.ipynb #39000008
 def provenance() -> dict:
     "Commit, versions and hardware, for result rows."
-    return dict(commit=commit(), versions=' '.join(f'{p}-{version(p)}' for p in ('torch', 'transformers', 'trl', 'peft')),
+    return dict(commit=commit(),
+                versions=' '.join(f'{p}-{version(p)}' for p in ('torch', 'transformers', 'trl', 'peft')),
                 hardware=f'{hardware()}, {torch.get_num_threads()} threads')
 
 # %% ../nbs/39_runs.ipynb #39000009
@@ -69,7 +73,8 @@ def peak_memory_mb() -> int:
         held = psutil.Process().memory_info()
         return int(getattr(held, 'peak_wset', held.rss) / 2**20)
     # bytes there, kilobytes elsewhere
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if platform.system() == 'Darwin' else 2**10))
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if platform.system() == 'Darwin'
+            else 2**10))
 
 # %% ../nbs/39_runs.ipynb #b7aa1201
 SUFFIXES = ('.csv', '.tsv', '.txt', '.parquet', '.json', '.jsonl', '.inter', '.zip', '.gz', '.bz2', '.xz')
@@ -151,7 +156,8 @@ def only_here(out:Path):
 # %% ../nbs/39_runs.ipynb #cb055639
 def config_hash(config:dict) -> str:
     "A short hash of what decides a run's numbers."
-    told = {k: v for k, v in config.items() if k != 'started_in'} | dict(settings={k: v for k, v in config['settings'].items() if k != 'checkpoint_seconds'})
+    told = ({k: v for k, v in config.items() if k != 'started_in'}
+            | dict(settings={k: v for k, v in config['settings'].items() if k != 'checkpoint_seconds'}))
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 # %% ../nbs/39_runs.ipynb #3581e065
@@ -231,7 +237,8 @@ class Run:
 
     @property
     def base(self) -> dict: # the first columns of every row
-        return {k: self.config[k] for k in ('data', 'model', 'seed')} | dict(config_hash=config_hash(self.config))
+        return ({k: self.config[k] for k in ('data', 'model', 'seed')}
+                | dict(config_hash=config_hash(self.config)))
 
     def measured(self, rec, **how) -> dict:
         "Metrics of a recommender on the test cases, with what made them."

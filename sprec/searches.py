@@ -39,7 +39,8 @@ def found(
     gap = exact.scores[sure, 0] - recs.scores[sure, 0]
     first = (mine[:, 0] == true[:, 0]) | (gap <= 1e-4)       # equally likely titles are equally right
     nats = np.where(first, 0, gap)
-    return dict(first=_mean(first), five=_mean(hit), whole=_mean(hit.all(1)), gap=_mean(nats), cases=int(sure.sum()))
+    return dict(first=_mean(first), five=_mean(hit), whole=_mean(hit.all(1)), gap=_mean(nats),
+                cases=int(sure.sum()))
 
 def _mean(x): return float(np.mean(x)) if len(x) else np.nan
 
@@ -54,10 +55,13 @@ def first_words(
     title, n = np.unique(first, return_counts=True)
     word, m = np.unique(words, return_counts=True)
     top = dict(top_title=str(title[n.argmax()]), top_title_share=float(n.max()/n.sum()))
-    return top | dict(first_word=str(word[m.argmax()]), first_word_share=float(m.max()/m.sum()), first_words=len(word))
+    return (top
+            | dict(first_word=str(word[m.argmax()]), first_word_share=float(m.max()/m.sum()),
+                   first_words=len(word)))
 
 # %% ../nbs/40d_searches.ipynb #9ddbb638
-TOLD_COLUMNS = ('DivRatio@1', 'ORRatio@1', 'MGU@1', 'HR@5', 'NDCG@5', 'Entropy@1', 'TrainLift@1', 'TrainLift@5',
+TOLD_COLUMNS = ('DivRatio@1', 'ORRatio@1', 'MGU@1', 'HR@5', 'NDCG@5', 'Entropy@1', 'TrainLift@1',
+                'TrainLift@5',
                 'PopLift@1')
 
 # %% ../nbs/40d_searches.ipynb #40d0000f
@@ -75,7 +79,8 @@ def told_of(
 
 def _wide(recs, k): # lists of fewer answers, filled up with none
     more = ((0, 0), (0, k - recs.items.shape[1]))
-    return Recs(np.pad(recs.items, more, constant_values=-1), np.pad(recs.scores, more, constant_values=-np.inf))
+    return Recs(np.pad(recs.items, more, constant_values=-1),
+                np.pad(recs.scores, more, constant_values=-np.inf))
 
 # %% ../nbs/40d_searches.ipynb #40d00011
 def _ways(rec, cases, widths, budget, k, renormalized): # (name of a search -> a call, the exact recommender)
@@ -137,7 +142,8 @@ def as_row(
 def as_recs(row:dict) -> Recs: # a record of kept lists
     "The `Recs` of a row of lists."
     proven = np.array(row['proven'], bool) if 'proven' in row else None
-    return Recs(np.array(row['items']), np.array(row['scores'], np.float32), decoder=row['decoder'], proven=proven)
+    return Recs(np.array(row['items']), np.array(row['scores'], np.float32), decoder=row['decoder'],
+                proven=proven)
 
 # %% ../nbs/40d_searches.ipynb #40d0001b
 def model_of(
@@ -149,7 +155,8 @@ def model_of(
     if method != 'pretrained': return load_run(run, method, round)
     run, config = Path(run), read_config(Path(run))
     split, settings = load_split(run/'data'), settings_of_run(config)
-    return get_model(found_from(config['model'], config, run), split, settings, config['seed']), split, method, 0
+    return (get_model(found_from(config['model'], config, run), split, settings, config['seed']), split,
+            method, 0)
 
 # %% ../nbs/40d_searches.ipynb #318a2005
 def _about(run, split, method, at, budget, cases): # what tells one model's lists from another's

@@ -19,10 +19,12 @@ from datasets import Dataset
 from .play import BETTER, FITTING, Play, check
 from .data import Cases, draw
 from .errors import InputError, nearest
-from .files import SUMS, flaw, partial, publish, read_array, read_json, remove, seal, write_array, write_json, write_text
+from .files import (SUMS, flaw, partial, publish, read_array, read_json, remove, seal, write_array,
+    write_json, write_text)
 from .decode import LMRecommender
 from .models import fingerprint, restore, save_lm
-from .negatives import Negatives, mixed_negatives, own_negatives, popular_negatives, random_negatives, refill, semantic_negatives, similar_items, title_encoder
+from .negatives import (Negatives, mixed_negatives, own_negatives, popular_negatives, random_negatives,
+    refill, semantic_negatives, similar_items, title_encoder)
 from .preference import pref_rows, prefer, reference_logps
 from .sft import prefixed, sft, sft_rows, writing
 
@@ -37,18 +39,25 @@ def seed_for(
 # %% ../nbs/24_selfplay.ipynb #85290371
 def _lookalikes(rec, cases, play): # the table that semantic negatives are drawn from
     room = play.similar + (cases.history.shape[1] if play.exclude_history else 0)
-    return similar_items(rec.catalog, title_encoder(play.similar_by, rec), min(room, len(rec.catalog) - 1), cases.target)
+    return similar_items(rec.catalog, title_encoder(play.similar_by, rec), min(room, len(rec.catalog) - 1),
+                         cases.target)
 
 def make_negatives(rec:LMRecommender, cases:Cases, play:Play, seed:int, similar=None) -> Negatives:
     "The rejected titles of a round."
     n_items, n, apart = len(rec.catalog), play.n_negatives, play.exclude_history
     if play.negatives == 'random': return random_negatives(cases, n_items, n, seed, apart)
     def make(cases):
-        if play.negatives == 'popular': return popular_negatives(cases, rec.catalog.counts, n, seed, apart, play.popular_power)
-        if play.negatives == 'semantic': return semantic_negatives(cases, _lookalikes(rec, cases, play) if similar is None else similar, n, play.similar, seed, apart)
-        return own_negatives(rec, cases, play.decoding, n, 'drop' if play.equal == 'random' else play.equal, play.temperature, seed,
-                             beams=n*play.beams_per_negative or None, budget=play.budget, distinct=play.distinct, exclude_history=apart)
-    neg = mixed_negatives(make, cases, n_items, n, play.random_ratio, seed_for(seed, 1), apart) if play.random_ratio else make(cases)
+        if play.negatives == 'popular':
+            return popular_negatives(cases, rec.catalog.counts, n, seed, apart, play.popular_power)
+        if play.negatives == 'semantic':
+            return semantic_negatives(cases, _lookalikes(rec, cases, play) if similar is None else similar, n,
+                                      play.similar, seed, apart)
+        return own_negatives(rec, cases, play.decoding, n, 'drop' if play.equal == 'random' else play.equal,
+                             play.temperature, seed,
+                             beams=n*play.beams_per_negative or None, budget=play.budget,
+                             distinct=play.distinct, exclude_history=apart)
+    neg = (mixed_negatives(make, cases, n_items, n, play.random_ratio, seed_for(seed, 1), apart)
+           if play.random_ratio else make(cases))
     return refill(neg, cases, n_items, seed_for(seed, 2), apart) if play.equal == 'random' else neg
 
 # %% ../nbs/24_selfplay.ipynb #108a2c4a
@@ -96,7 +105,8 @@ def sound(
     "Refuse a folder of a run that was damaged since it was written."
     folder = Path(folder)
     sums = read_json(folder/SUMS) if (folder/SUMS).is_file() and not flaw(folder, []) else {}
-    names = None if within == 'all' else [k for k in sums if not (folder/k).parent.joinpath(SUMS).is_file() or '/' not in k]
+    names = (None if within == 'all'
+             else [k for k in sums if not (folder/k).parent.joinpath(SUMS).is_file() or '/' not in k])
     whole = folder.parent if folder.name == 'model' else folder
     if why := flaw(folder, names):
         raise InputError(f"{folder}: {why}; remove {whole} and what was made after it, and start the same "
@@ -119,7 +129,8 @@ def _is_kept(kept, place): return kept is not None and (Path(kept)/f'{place}.jso
 
 # %% ../nbs/24_selfplay.ipynb #5e0b9302
 def _checkpoints(kept, name, play): # what a stage is told of checkpoints
-    return {} if kept is None else dict(checkpoints=Path(kept)/f'{name}-steps', checkpoint_seconds=play.checkpoint_seconds)
+    return ({} if kept is None
+            else dict(checkpoints=Path(kept)/f'{name}-steps', checkpoint_seconds=play.checkpoint_seconds))
 
 # %% ../nbs/24_selfplay.ipynb #5e0b9303
 def _keep_stage(rec, kept, place, out): # weights sealed, then the log
@@ -143,22 +154,27 @@ def _kept_stage(rec, kept, place):
 def _doubtful(neg, play, desc): # negatives that can teach nothing, or that show a model gone astray
     c = neg.counts
     if not neg.kept.any():
-        warnings.warn(f"{desc}negatives: not one of {len(neg.kept)} cases has a rejected title, so there is no DPO step; the likely cause is that the model already answers "
-                      "every case with its target (then more rounds teach nothing), or that all its answers were left out: try equal='next' or decoding='sample'", stacklevel=3)
+        warnings.warn(f"{desc}negatives: not one of {len(neg.kept)} cases has a rejected title, so there is "
+                      f"no DPO step; the likely cause is that the model already answers "
+                      "every case with its target (then more rounds teach nothing), or that all its answers "
+                      "were left out: try equal='next' or decoding='sample'", stacklevel=3)
     elif play.negatives == 'own' and not play.random_ratio and len(neg.kept) > 9 and c.get('distinct') == 1:
-        warnings.warn(f"{desc}negatives: the model gives one and the same title to all {len(neg.kept)} cases; it has collapsed: lower dpo_lr or raise beta if earlier rounds did that, "
+        warnings.warn(f"{desc}negatives: the model gives one and the same title to all {len(neg.kept)} "
+                      f"cases; it has collapsed: lower dpo_lr or raise beta if earlier rounds did that, "
                       "raise sft_epochs or sft_lr if it was so from the start", stacklevel=3)
 
 # %% ../nbs/24_selfplay.ipynb #2ca9cc00
 # rows with saved log-probabilities; ref float64 [rows, 1+n], NaN where there is none
 def _with_reference(pairs, ref):
-    return Dataset.from_dict(pairs.to_dict() | dict(ref_logps=[[x for x in row if x == x] for row in ref.tolist()]))
+    return Dataset.from_dict(pairs.to_dict()
+                             | dict(ref_logps=[[x for x in row if x == x] for row in ref.tolist()]))
 
 # %% ../nbs/24_selfplay.ipynb #2ca9cc01
 def _pairs(rec, cases, prompts, neg, doubt=None): # Dataset of the cases that have a negative; [] if none has
     rows = [n for n in range(len(cases)) if neg.kept[n]]
     extras = {} if doubt is None else dict(smoothing=[doubt[n][neg.items[n] >= 0].tolist() for n in rows])
-    return rows and pref_rows([prompts[n] for n in rows], [rec.titles[cases.target[n]] for n in rows], [[rec.titles[i] for i in neg.items[n] if i >= 0] for n in rows], **extras)
+    return rows and pref_rows([prompts[n] for n in rows], [rec.titles[cases.target[n]] for n in rows],
+                              [[rec.titles[i] for i in neg.items[n] if i >= 0] for n in rows], **extras)
 
 # %% ../nbs/24_selfplay.ipynb #2ca9ccd5
 def _doubt(item_scores, cases, neg, play): # what `smoothing_by` asks for; None for a constant
@@ -196,7 +212,8 @@ class _Round:
         if done is None:
             done = work(**_checkpoints(self.kept, name, self.play))
             _keep_stage(self.rec, self.kept, _place(self.play, name), done)
-        if self.note: self.note([prefixed(x, f'{self.log_prefix}{name}/', self.steps_before()) for x in done['log']])
+        if self.note:
+            self.note([prefixed(x, f'{self.log_prefix}{name}/', self.steps_before()) for x in done['log']])
         self.log |= {f'{name}_loss': done['loss'][-1], f'{name}_steps': done['steps']}
         self.lap(name)
 
@@ -219,7 +236,8 @@ def _referred(round_, pairs, known, save): # the pairs with what the model gives
     if pairs and known is not None: pairs = _with_reference(pairs, known)
     elif pairs:
         rows = 2*play.at_once('dpo_batch')['batch_size']
-        pairs = reference_logps(rec.lm, pairs, rec.tok.pad_token_id, rows, play.bf16, f'{round_.desc}reference')
+        pairs = reference_logps(rec.lm, pairs, rec.tok.pad_token_id, rows, play.bf16,
+                                f'{round_.desc}reference')
         if save: save(np.array([x + [np.nan]*(1 + play.n_negatives - len(x)) for x in pairs['ref_logps']]))
     round_.lap('reference')
     return pairs
@@ -228,7 +246,8 @@ def _referred(round_, pairs, known, save): # the pairs with what the model gives
 def _sft_step(round_, **kw): # the log of SFT on the round's targets
     rec, play = round_.rec, round_.play
     rows = sft_rows(round_.prompts, [rec.titles[i] for i in round_.cases.target])
-    return sft(rec.lm, rec.tok, rows, lr=play.round_sft_lr, epochs=play.round_epochs, **play.at_once('round_sft_batch'),
+    return sft(rec.lm, rec.tok, rows, lr=play.round_sft_lr, epochs=play.round_epochs,
+               **play.at_once('round_sft_batch'),
                warmup_steps=play.warmup_steps, seed=seed_for(round_.seed, 1), desc=f'{round_.desc}SFT',
                log_prefix=f'{round_.log_prefix}sft/', step_offset=round_.step_offset, **kw)
 
@@ -236,7 +255,8 @@ def _sft_step(round_, **kw): # the log of SFT on the round's targets
 def _dpo_step(round_, pairs, **kw): # the log of the preference step
     rec, play = round_.rec, round_.play
     smoothed = play.loss == 'rosepo' and play.smoothing_by == 'constant'
-    return prefer(rec.lm, rec.tok, pairs, loss=play.loss, loss_args=dict(smoothing=play.smoothing) if smoothed else None,
+    return prefer(rec.lm, rec.tok, pairs, loss=play.loss,
+                  loss_args=dict(smoothing=play.smoothing) if smoothed else None,
                   beta=play.beta, lr=play.dpo_lr, epochs=play.round_epochs, **play.at_once('dpo_batch'),
                   warmup_steps=play.warmup_steps, seed=seed_for(round_.seed, 2), desc=f'{round_.desc}DPO',
                   log_prefix=f'{round_.log_prefix}dpo/', step_offset=round_.steps_before(), **kw)
@@ -286,9 +306,12 @@ def load_round(
     if not (folder/'metrics.json').is_file():
         raise InputError(f"{folder.name} is no complete round: there is no metrics.json in it")
     sound(folder)
-    out = {k: read_array(folder/f'{k}.npy') for k in ('cases', 'reference') if (folder/f'{k}.npy').exists()} | dict(metrics=read_json(folder/'metrics.json'))
-    if (folder/'negatives.npy').exists(): out['negatives'] = Negatives(read_array(folder/'negatives.npy'), kept_json(folder/'negatives.json'))
-    if (folder/'log.jsonl').exists(): out['log'] = [json.loads(l) for l in (folder/'log.jsonl').read_text(encoding='utf-8').splitlines()]
+    out = ({k: read_array(folder/f'{k}.npy') for k in ('cases', 'reference') if (folder/f'{k}.npy').exists()}
+           | dict(metrics=read_json(folder/'metrics.json')))
+    if (folder/'negatives.npy').exists():
+        out['negatives'] = Negatives(read_array(folder/'negatives.npy'), kept_json(folder/'negatives.json'))
+    if (folder/'log.jsonl').exists():
+        out['log'] = [json.loads(l) for l in (folder/'log.jsonl').read_text(encoding='utf-8').splitlines()]
     return out
 
 # %% ../nbs/24_selfplay.ipynb #1d79b012
@@ -300,7 +323,9 @@ def _named(folder): # whether a round that was complete but for its name has got
 
 def _begin(out, rec, train, play, seed):
     "Make the run folder, or check that it is this run's; returns how many rounds are complete."
-    mine = dict(play=asdict(play), seed=seed, start=fingerprint(rec.lm), cases=hashlib.sha256(np.concatenate([train.history, train.target[:, None]], 1).tobytes()).hexdigest()[:16])
+    mine = dict(play=asdict(play), seed=seed, start=fingerprint(rec.lm),
+                cases=hashlib.sha256(np.concatenate([train.history, train.target[:, None]],
+                                                    1).tobytes()).hexdigest()[:16])
     state = out/'state.json'
     if not state.exists():
         if any(out.glob('round-*')):
@@ -313,7 +338,8 @@ def _begin(out, rec, train, play, seed):
         raise InputError(f"{state} is damaged: it does not say what the rounds are; "
                          f"remove {out} to begin again")
     theirs = asdict(Play()) | there['play']
-    other = [k for k in mine if k != 'play' and there.get(k) != mine[k]] + [k for k, v in mine['play'].items() if k not in ('rounds', *FITTING) and theirs[k] != v]
+    other = ([k for k in mine if k != 'play' and there.get(k) != mine[k]]
+             + [k for k, v in mine['play'].items() if k not in ('rounds', *FITTING) and theirs[k] != v])
     if other:
         raise InputError(f"{out} holds another run: {', '.join(other)} differ; "
                          "choose another folder or delete this one")
@@ -367,8 +393,10 @@ def _one_round(rec, train, play, out, r, seed, similar, item_scores, desc, offse
     # weights that came from disk
     disk = play.reference == 'round_start' or not play.sft or _is_kept(part, _place(play, 'sft'))
     known = _read_back(ref) if neg is not None and disk else None
-    return selfplay_round(rec, train[drawn], play, now, neg, save, f'{desc}round {r}/{play.rounds} ', similar=similar, item_scores=item_scores, reference=known and known[0],
-                          save_reference=lambda x: write_array(ref, x), log_prefix=f'round-{r}/', step_offset=offset, note=note, kept=part)
+    return selfplay_round(rec, train[drawn], play, now, neg, save, f'{desc}round {r}/{play.rounds} ',
+                          similar=similar, item_scores=item_scores, reference=known and known[0],
+                          save_reference=lambda x: write_array(ref, x), log_prefix=f'round-{r}/',
+                          step_offset=offset, note=note, kept=part)
 
 def _similar_table(out, rec, train, play): # made once a run, from the first model; read back later
     if play.negatives != 'semantic' or not play.dpo or not play.rounds: return None
@@ -404,14 +432,18 @@ def _close(folder, rec, row): # weights and metrics beside, then the folder's na
         with writing(folder): save_lm(rec.lm, rec.tok, part/'model')
         seal(part/'model')
     write_json(part/'metrics.json', row)
-    for p in [part/'sft', part/'sft.json', *part.glob('*.sha256'), *part.glob('*-steps'), part/'model.json', part/'reference.npy.partial']: remove(p)
+    for p in [part/'sft', part/'sft.json', *part.glob('*.sha256'), *part.glob('*-steps'), part/'model.json',
+              part/'reference.npy.partial']:
+        remove(p)
     seal(part)
     publish(part, folder)
 
 # %% ../nbs/24_selfplay.ipynb #24b0000b
 def _settle(rec, out, play, rows, values, better): # the chosen round: recorded, its weights put back
     best, stop = choose_round(values, better, play.patience)
-    keep_json(out/'chosen.json', dict(round=best, stop_on=play.stop_on, patience=play.patience, values=values, stopped_early=stop and len(rows) < play.rounds))
+    keep_json(out/'chosen.json',
+              dict(round=best, stop_on=play.stop_on, patience=play.patience, values=values,
+                   stopped_early=stop and len(rows) < play.rounds))
     put_back(rec.lm, out/f'round-{best}'/'model')
     return [row | dict(chosen=row['round'] == best) for row in rows]
 
@@ -437,7 +469,8 @@ def selfplay(
     similar = _similar_table(out, rec, train, play)
     rows, zero = _rounds_there(out, done), out/'round-0'
     if play.stop_on and not zero.exists(): _close(zero, rec, dict(round=0) | _validate(rec, watched, play))
-    values = [r[f'valid_{play.stop_on}'] for r in [read_json(zero/'metrics.json'), *rows]] if play.stop_on else []
+    values = ([r[f'valid_{play.stop_on}'] for r in [read_json(zero/'metrics.json'), *rows]] if play.stop_on
+              else [])
     better = BETTER[play.stop_on.partition('@')[0]] if play.stop_on else 1
     if done: put_back(rec.lm, out/f'round-{done}'/'model')
     for r in range(done + 1, play.rounds + 1):

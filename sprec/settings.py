@@ -155,7 +155,8 @@ def plays_of(names, settings:Settings, preset:str, changes=None) -> tuple:
         if preset not in TUNED:
             raise InputError(f"nothing was tuned for the preset {preset!r}, only for {', '.join(TUNED)}; "
                              "leave tuned out, or see `sprec tune`")
-        tuned = {n: {k: v for k, v in values.items() if k not in given} for n, values in TUNED[preset].items()}
+        tuned = {n: {k: v for k, v in values.items() if k not in given}
+                 for n, values in TUNED[preset].items()}
     own = {n: replace(settings, **(RECIPES[n].play | tuned.get(n, {}))) for n in names}
     return {n: play_settings(p) for n, p in own.items()}, tuned
 

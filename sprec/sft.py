@@ -36,7 +36,8 @@ from .tree import token_logps, unwrap
 # %% ../nbs/20_sft.ipynb #f189293d
 def _check_rows(prompts, answers, weight): # rows that cannot be trained on, named by their number
     if not len(prompts) == len(answers) == len(weight):
-        raise InputError(f"there are {len(prompts)} prompts, {len(answers)} completions and {len(weight)} weights; "
+        raise InputError(f"there are {len(prompts)} prompts, {len(answers)} completions and {len(weight)} "
+                         f"weights; "
                          "they must match")
     if not prompts: raise InputError("there are no rows to train on")
     for n, (p, c, w) in enumerate(zip(prompts, answers, weight)):
@@ -151,8 +152,10 @@ def _means(held, accelerator): # name to the mean of a list of tensors, over all
 
 # %% ../nbs/20_sft.ipynb #a20c000b
 def _no_less(desc, rows): # what is said where fewer rows at once cannot help
-    return (f"{desc}: out of memory with {rows} row{'s'*(rows > 1)} at once; set gradient_checkpointing=true, "
-            "a lower micro_batch or max_length, or take a smaller model; the same command goes on where it stopped")
+    return (f"{desc}: out of memory with {rows} row{'s'*(rows > 1)} at once; set "
+            f"gradient_checkpointing=true, "
+            "a lower micro_batch or max_length, or take a smaller model; the same command goes on where it "
+            "stopped")
 
 def _less_said(desc, step, rows, fewer, drops): # and where they do
     other = ', with other draws of dropout' if drops else ''
@@ -209,7 +212,8 @@ class StageTrainer:
         model.zero_grad()
         if torch.cuda.is_available(): torch.cuda.empty_cache()
         drops = any(m.p for m in self.model.modules() if isinstance(m, torch.nn.Dropout))
-        warnings.warn(_less_said(self.desc, self.state.global_step + 1, now, self.at_once, drops), stacklevel=2)
+        warnings.warn(_less_said(self.desc, self.state.global_step + 1, now, self.at_once, drops),
+                      stacklevel=2)
         self.seen, lengths = self.held
         for k, v in self._metrics['train'].items(): del v[lengths.get(k, 0):]
         return self.done
@@ -341,8 +345,10 @@ def report_as(
     step_offset:int=0, # added to the step that trackers are told
 ):
     "Have a trainer's trackers told prefixed names, and steps counted on."
-    told, held = set(get_reporting_integration_callbacks(trainer.args.report_to)), trainer.callback_handler.callbacks
-    if prefix or step_offset: held[:] = [_Reporter(c, prefix, step_offset) if type(c) in told else c for c in held]
+    told, held = (set(get_reporting_integration_callbacks(trainer.args.report_to)),
+                  trainer.callback_handler.callbacks)
+    if prefix or step_offset:
+        held[:] = [_Reporter(c, prefix, step_offset) if type(c) in told else c for c in held]
 
 # %% ../nbs/20_sft.ipynb #91e51522
 # weights that do not train
@@ -354,7 +360,8 @@ def _fine_enough(lm): # weights that train have 32 bits or more
     coarse = [(n, p.dtype) for n, p in lm.named_parameters() if p.requires_grad and p.dtype in short]
     if not coarse: return
     name, dtype = coarse[0]
-    raise InputError(f"the weights that train are held in {str(dtype).removeprefix('torch.')} ({name} first), "
+    raise InputError(f"the weights that train are held in {str(dtype).removeprefix('torch.')} ({name} "
+                     f"first), "
                      "where steps are lost or far too long; load the model with dtype='float32' "
                      "(bf16=True still computes in 16 bits), or train an adapter (lora=True)")
 
@@ -464,7 +471,8 @@ def run_stage(
                          None if valid is None else len(valid))
         keep = Keep(checkpoints, checkpoint_seconds, mine, desc)
     found = keep and keep.find()
-    with as_found(lm), (nullcontext(keep.folder/'making') if keep else tempfile.TemporaryDirectory()) as folder:
+    with as_found(lm), (nullcontext(keep.folder/'making') if keep
+                        else tempfile.TemporaryDirectory()) as folder:
         args = config(output_dir=folder, save_strategy='no', disable_tqdm=True,
                       learning_rate=lr, lr_scheduler_type=scheduler, num_train_epochs=epochs,
                       per_device_train_batch_size=batch_size, per_device_eval_batch_size=batch_size,

@@ -36,19 +36,22 @@ def target_nats(
     with merged_lora(rec.lm):
         for b in tqdm(range(0, len(rows), batch_size), desc='targets', leave=False):
             at = order[b:b + batch_size]
-            out[at] = separate_logps(rec.lm, [rows[i] for i in at], rec.tok.pad_token_id)[:, 0].double().cpu().numpy()
+            out[at] = separate_logps(rec.lm, [rows[i] for i in at],
+                                     rec.tok.pad_token_id)[:, 0].double().cpu().numpy()
     return out
 
 # %% ../nbs/40c_sft_settings.ipynb #4c000010
 def try_name(settings:dict) -> str:
     "What a try changes, in words."
-    return ', '.join(f'{k}={v:g}' if isinstance(v, float) else f'{k}={v}' for k, v in settings.items()) or 'as it is'
+    return ', '.join(f'{k}={v:g}' if isinstance(v, float) else f'{k}={v}'
+                     for k, v in settings.items()) or 'as it is'
 
 def _one_try(data, model, preset, changes, seed): # trained, then asked about the validation cases
     mine, t = prepare(['bigrec'], data, model, seed, preset, changes), time.perf_counter()
     log = first_sft(mine.rec, mine.split, mine.settings, seed)
     trained = time.perf_counter() - t
-    return dict(steps=log['steps'], loss=log['loss'], seconds=round(trained, 1), nats=target_nats(mine.rec, mine.split.valid).round(4).tolist())
+    return dict(steps=log['steps'], loss=log['loss'], seconds=round(trained, 1),
+                nats=target_nats(mine.rec, mine.split.valid).round(4).tolist())
 
 # a hash of what decides each try; what cannot be compared is refused
 def _names_of(tries, data, model, preset, common, seed):
@@ -96,5 +99,6 @@ def gains_over_first(
     for r in rows:
         d = np.array(r['nats']) - base
         half = 1.96*d.std(ddof=1)/np.sqrt(len(d)) if len(d) > 1 else np.nan
-        out.append(dict(setting=r['setting'], cases=len(d), nats=np.mean(r['nats']), gain=d.mean(), half=half, better=(d > 0).mean(), steps=r['steps'], seconds=r['seconds']))
+        out.append(dict(setting=r['setting'], cases=len(d), nats=np.mean(r['nats']), gain=d.mean(), half=half,
+                        better=(d > 0).mean(), steps=r['steps'], seconds=r['seconds']))
     return pd.DataFrame(out)

@@ -42,7 +42,8 @@ EXCLUDE = {
 def _movielens(folder, ratings='ratings.csv', movies='movies.csv', **table3):
     return dict(reader='movielens',
                 files=dict(ratings=f'{folder}/{ratings}', movies=f'{folder}/{movies}'),
-                settings=dict(domain='movie', no_category=NO_CATEGORY['movielens'], exclude=EXCLUDE['movielens']),
+                settings=dict(domain='movie', no_category=NO_CATEGORY['movielens'],
+                              exclude=EXCLUDE['movielens']),
                 table3=table3)
 
 def _amazon(folder, reviews, meta, **table3): # an entry for a category of Amazon's reviews
@@ -96,8 +97,10 @@ SOURCES = {
                    genres='goodreads/goodreads_book_genres_initial.json.gz'),
         settings=dict(domain='book', taken_only=True, exclude=EXCLUDE['goodreads']),
         table3=_books),
-    'amazon-cds': _amazon('amazon-2014', 'reviews_CDs_and_Vinyl_5.json.gz', 'meta_CDs_and_Vinyl.json.gz', **_cds),
-    'amazon-digital-music': _amazon('amazon-2014', 'reviews_Digital_Music_5.json.gz', 'meta_Digital_Music.json.gz'),
+    'amazon-cds': _amazon('amazon-2014', 'reviews_CDs_and_Vinyl_5.json.gz', 'meta_CDs_and_Vinyl.json.gz',
+                          **_cds),
+    'amazon-digital-music': _amazon('amazon-2014', 'reviews_Digital_Music_5.json.gz',
+                                    'meta_Digital_Music.json.gz'),
     'amazon-2018-cds': _amazon('amazon-2018', 'CDs_and_Vinyl_5.json.gz', 'meta_CDs_and_Vinyl.json.gz'),
     'sprec-movielens': _paper('MovieLens', 'movie', **_films),
     'sprec-goodreads': _paper('Goodreads', 'book', **_books),
@@ -130,7 +133,8 @@ def missing_files(
 # %% ../nbs/11_sources.ipynb #f9b393df
 def _how_to_get(name, file): # what to do about a file that is not there
     if name in ORIGINS: return 'load_data with download=True fetches it'
-    return 'get it from ' + next(page for folder, page in SOURCES[name]['pages'].items() if file.startswith(folder))
+    return ('get it from '
+            + next(page for folder, page in SOURCES[name]['pages'].items() if file.startswith(folder)))
 
 # %% ../nbs/11_sources.ipynb #92b3849b
 def _spoilt(name, root): # files that are not as they came
@@ -143,8 +147,10 @@ def _need(name, root, download=False, say=print):
     gone = missing_files(name, root)
     if gone:
         more = f" (and {len(gone)-1} more)" if len(gone) > 1 else ''
-        unset = '' if os.environ.get('SPREC_DATA') else '; SPREC_DATA, which can name another folder, is not set'
-        raise InputError(f"{name} needs {gone[0]}{more}, which is not in {root}; {_how_to_get(name, gone[0])}, "
+        unset = ('' if os.environ.get('SPREC_DATA')
+                 else '; SPREC_DATA, which can name another folder, is not set')
+        raise InputError(f"{name} needs {gone[0]}{more}, which is not in {root}; "
+                         f"{_how_to_get(name, gone[0])}, "
                          f"or put it at {root/gone[0]}{unset}")
     bad = next(_spoilt(name, root), None)
     if bad:
@@ -235,7 +241,8 @@ def name_items(
     groups, member = membership([lists[i] for i in once], no_category)
     if same_title == 'apart':
         titles, twins = unique_titles(titles, ids.tolist())
-        return ids, np.arange(len(ids)), Catalog(titles, groups, member), notes | dict(titles_made_unique=twins)
+        return (ids, np.arange(len(ids)), Catalog(titles, groups, member), notes
+                | dict(titles_made_unique=twins))
     at, titles, member = _merged(titles, member)
     return ids, at, Catalog(titles, groups, member), notes | dict(titles_merged=len(ids) - len(titles))
 
@@ -281,7 +288,8 @@ def settings_of(
     reader:str,  # a name in `READERS`, or instructions
 ) -> dict:       # name: default
     "All settings that `load_data` takes for a format, of its reader and of the split."
-    functions = (split_instructions,) if reader == 'instructions' else (READERS[reader], split_log, make_split)
+    functions = ((split_instructions,) if reader == 'instructions'
+                 else (READERS[reader], split_log, make_split))
     found = {}
     for f in functions:
         for name, p in inspect.signature(f).parameters.items():
@@ -299,7 +307,8 @@ def _rows_in(path): # (reader, the files of instruction rows in a folder)
     for part in ('train', 'valid', 'test'):
         found = sorted(path.glob(f'*{part}.json'))
         if len(found) != 1:
-            raise InputError(f"nothing in the folder {path.resolve().name} can be read: it has {len(found)} files "
+            raise InputError(f"nothing in the folder {path.resolve().name} can be read: it has {len(found)} "
+                             f"files "
                              f"that end in {part}.json where instruction rows need one, and no raw files of "
                              "MovieLens, Steam, Goodreads, Amazon or RecBole, and no saved split")
         files[part] = found[0]
@@ -509,7 +518,8 @@ def _table_lines(split):
     m = dict(split.manifest)
     sequences = m.pop('windows', sum(m.get('rows_by_part', [])))
     known = m.get('interactions', '(not in the files)')
-    top = dict(source=m['source'], domain=split.domain, items=m['items'], interactions=known, sequences=sequences)
+    top = dict(source=m['source'], domain=split.domain, items=m['items'], interactions=known,
+               sequences=sequences)
     rest = {}
     for k, v in m.items():
         if k == 'filters': rest |= {f"filter: {f['filter']}": f for f in v}

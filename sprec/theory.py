@@ -128,7 +128,8 @@ def bt_reward(
     check_probs(pos=pos, neg=neg)
     r = _log_ratio(pos, neg)
     known = r.isfinite()
-    return (r - torch.where(known, r, 0.).sum(-1, keepdim=True)/known.sum(-1, keepdim=True).clamp(min=1)).to(_dtype(pos, neg))
+    return (r - torch.where(known, r, 0.).sum(-1, keepdim=True)/known.sum(-1,
+            keepdim=True).clamp(min=1)).to(_dtype(pos, neg))
 
 # %% ../nbs/00_theory.ipynb #c32fce1e
 def bt_derivatives(
@@ -190,7 +191,9 @@ def solve_dpo(
     check_probs(beta, ref=ref, pos=pos, neg=neg)
     dtype, beta = _dtype(ref, pos, neg), torch.as_tensor(beta, dtype=torch.float64, device=ref.device)
     ref, pos, neg, _ = torch.broadcast_tensors(ref.double(), pos.double(), neg.double(), beta)
-    if start is None: start = torch.randn(ref.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).softmax(-1).to(ref.device)
+    if start is None:
+        start = torch.randn(ref.shape, generator=torch.Generator().manual_seed(seed),
+                            dtype=torch.float64).softmax(-1).to(ref.device)
     check_probs(start=start, ref=ref)
     if min(x.min() for x in (ref, pos, neg, start)) <= 0:
         raise ValueError("an item has probability 0: then the loss has no minimum, only a limit, "
@@ -218,5 +221,6 @@ def concentration(
     if not 1 <= k <= n: raise ValueError(f"k is {k}, but there are {n} items; choose k from 1 to {n}")
     rank = torch.arange(1, n + 1, device=pi.device)
     entropy = -(p*_log(p)).sum(-1)
-    out = dict(top=p[..., -k:].sum(-1), gini=(p*(2*rank - n - 1)).sum(-1)/n, entropy=entropy, effective=entropy.exp())
+    out = dict(top=p[..., -k:].sum(-1), gini=(p*(2*rank - n - 1)).sum(-1)/n, entropy=entropy,
+               effective=entropy.exp())
     return {name: x.to(pi.dtype) for name, x in out.items()}

@@ -56,7 +56,8 @@ def token_bias(
     tokens = title_tokens(catalog, split, first)
     said, took, there = (token_share(x, tokens) for x in (items, targets, np.arange(len(catalog))))
     keep = took.index[:top]
-    out = pd.DataFrame(dict(recommended=said.reindex(keep, fill_value=0), taken=took[keep], catalogue=there[keep]))
+    out = pd.DataFrame(dict(recommended=said.reindex(keep, fill_value=0), taken=took[keep],
+                            catalogue=there[keep]))
     return out.assign(lift=out.recommended/out.taken).rename_axis('token')
 
 def common_token_share(items, targets, catalog:Catalog, top:int=10, split=str.split, first:bool=True) -> dict:

@@ -90,17 +90,22 @@ def toy_world(
                          f"got n_items={n_items}, history={history}, cases={n_train}/{n_valid}/{n_test}")
     rng, genres = np.random.default_rng(seed), len(WORDS)
     membership = np.zeros((n_items, genres), bool)
-    for row, n in zip(membership, rng.choice([1, 2, 3], n_items, p=[.4, .4, .2])): row[rng.choice(genres, n, replace=False)] = True
+    for row, n in zip(membership, rng.choice([1, 2, 3], n_items, p=[.4, .4, .2])):
+        row[rng.choice(genres, n, replace=False)] = True
     vectors = membership / np.sqrt(membership.sum(1, keepdims=True))
     pop = (rng.permutation(n_items) + 3.)**-zipf
-    world = ToyWorld(Catalog(make_titles(membership, rng), tuple(WORDS), membership), pop/pop.sum(), vectors, strength, decay)
+    world = ToyWorld(Catalog(make_titles(membership, rng), tuple(WORDS), membership), pop/pop.sum(), vectors,
+                     strength, decay)
     n = n_train + n_valid + n_test
-    base = world.pop * (rng.dirichlet(np.full(genres, taste), n) @ (membership / membership.sum(1, keepdims=True)).T)
+    base = world.pop * (rng.dirichlet(np.full(genres, taste),
+                                      n) @ (membership / membership.sum(1, keepdims=True)).T)
     hist = np.stack([draw_rows(base, rng) for _ in range(history)], 1)
     cases = Cases(hist, np.zeros(n), np.arange(n), np.arange(n))
     cases.target = draw_rows(world.probs(cases), rng).astype(np.int32)
     cut = [slice(0, n_train), slice(n_train, n_train+n_valid), slice(n_train+n_valid, n)]
-    world.split = Split(*(cases[c] for c in cut), world.catalog, dict(source='toy world', world_seed=seed, strength=strength, decay=decay, zipf=zipf, taste=taste, history=history), domain='movie')
+    world.split = Split(*(cases[c] for c in cut), world.catalog,
+                        dict(source='toy world', world_seed=seed, strength=strength, decay=decay, zipf=zipf,
+                             taste=taste, history=history), domain='movie')
     world.catalog = world.split.catalog
     return world
 

@@ -39,7 +39,8 @@ class TreeCollator:
         if over <= 0: return ids
         head = ids[:1] if self.bos_id is not None and ids[0] == self.bos_id else []
         if len(ids) - over <= len(head):
-            raise InputError(f"a completion of {longest} tokens leaves no room for its prompt in max_length={self.max_length}; "
+            raise InputError(f"a completion of {longest} tokens leaves no room for its prompt in "
+                             f"max_length={self.max_length}; "
                              "completions are never cut, raise max_length")
         self.cut += over
         return head + ids[len(head) + over:]
@@ -48,7 +49,9 @@ class TreeCollator:
         "One tree row as tuples, a position each."
         p = self.prompt(row)
         trunk = [(t, i, 0, -100) for i, t in enumerate(p[:-1])]
-        return trunk + [(t, len(p) - 1 + i, k, y) for k, c in enumerate(row['completions'], 1) for i, (t, y) in enumerate(zip([p[-1], *c[:-1]], c))]
+        return (trunk
+                + [(t, len(p) - 1 + i, k, y) for k, c in enumerate(row['completions'], 1)
+                   for i, (t, y) in enumerate(zip([p[-1], *c[:-1]], c))])
 
     def __call__(self, rows) -> dict: # tensors of shape [B, L], and branch_mask bool [B, K]
         "A batch: L is the longest row, K the most completions of a row."
@@ -56,7 +59,8 @@ class TreeCollator:
         length, k = max(map(len, made)), max(len(r['completions']) for r in rows)
         full = torch.tensor([m + [(self.pad_id, 0, -1, -100)]*(length - len(m)) for m in made])
         counts = torch.tensor([len(r['completions']) for r in rows])
-        return dict(zip(('input_ids', 'position_ids', 'branch', 'shift_labels'), full.unbind(-1)), branch_mask=torch.arange(k) < counts[:,None])
+        return dict(zip(('input_ids', 'position_ids', 'branch', 'shift_labels'), full.unbind(-1)),
+                    branch_mask=torch.arange(k) < counts[:,None])
 
 # %% ../nbs/15_tree.ipynb #10534889
 def tree_mask(
@@ -72,7 +76,8 @@ def tree_mask(
     return (allow | (at == at[:,None]))[:,None]
 
 # %% ../nbs/15_tree.ipynb #6d13188d
-TREE_FAMILIES = frozenset('llama mistral qwen2 qwen3 gemma gemma2 gemma3_text phi phi3 gpt2 opt gpt_neox olmo olmo2 olmo3 '
+TREE_FAMILIES = frozenset('llama mistral qwen2 qwen3 gemma gemma2 gemma3_text phi phi3 gpt2 opt gpt_neox '
+                          'olmo olmo2 olmo3 '
                           'smollm3 stablelm starcoder2 granite cohere cohere2 glm4'.split())
 
 def unwrap(model):
@@ -90,12 +95,14 @@ def unwrap(model):
 def tree_refusal(model) -> str:
     "Why the completions of this model must stay in separate rows; empty if a tree row is exact."
     config = unwrap(model).config
-    attention, other = config._attn_implementation, set(getattr(config, 'layer_types', None) or ()) - {'full_attention', 'sliding_attention'}
+    attention, other = (config._attn_implementation, set(getattr(config, 'layer_types', None) or ())
+                        - {'full_attention', 'sliding_attention'})
     if attention == 'flex_attention' and unwrap(model).device.type != 'cuda':
         return "flex attention has no backward pass off CUDA; load the model with attn_implementation='sdpa' for tree rows"
     if attention not in ('sdpa', 'eager', 'flex_attention'):
         return f"attention {attention!r} takes no mask of its own per query; load the model with attn_implementation='sdpa' for tree rows"
-    if config.model_type not in TREE_FAMILIES: return f"the model family {config.model_type!r} was not checked with tree rows"
+    if config.model_type not in TREE_FAMILIES:
+        return f"the model family {config.model_type!r} was not checked with tree rows"
     return f"layers of kind {', '.join(sorted(other))} take no tree mask" if other else ''
 
 # %% ../nbs/15_tree.ipynb #220d3b19
@@ -113,12 +120,14 @@ def attention_mask(
 ):                      # what the model takes as attention_mask: [B, 1, q, k] bool or float, or a dict of them
     "Who may see whom, in the form this model's attention understands."
     base = unwrap(model)
-    kinds, window = set(getattr(base.config, 'layer_types', None) or ()), getattr(base.config, 'sliding_window', None)
+    kinds, window = (set(getattr(base.config, 'layer_types', None) or ()),
+                     getattr(base.config, 'sliding_window', None))
     def form(window):
         ok = allow if window is None else allow & (pos_q[:, :, None] - pos_k[:, None, :] < window)
         if base.config._attn_implementation == 'sdpa': return ok[:, None]
         if base.config._attn_implementation == 'flex_attention': return _block_mask(ok)
-        return torch.zeros(ok[:, None].shape, dtype=base.dtype, device=ok.device).masked_fill(~ok[:, None], torch.finfo(base.dtype).min)
+        return torch.zeros(ok[:, None].shape, dtype=base.dtype, device=ok.device).masked_fill(~ok[:, None],
+                torch.finfo(base.dtype).min)
     if 'sliding_attention' not in kinds: return form(None if kinds else window)
     return {kind: form(window if kind == 'sliding_attention' else None) for kind in kinds}
 
@@ -141,7 +150,8 @@ def kept_logits(
     **inputs,            # input_ids, attention_mask, ...
 ) -> torch.Tensor:       # [M, V]
     "Logits at the positions that are wanted, and no more of the output layer than this model and this transformers can leave out."
-    if 'logits_to_keep' not in inspect.signature(type(unwrap(model)).forward).parameters: return model(**inputs).logits[keep]
+    if 'logits_to_keep' not in inspect.signature(type(unwrap(model)).forward).parameters:
+        return model(**inputs).logits[keep]
     if _takes_masks():
         logits = model(**inputs, logits_to_keep=keep).logits
         return logits[keep] if logits.dim() == 3 else logits
@@ -172,7 +182,8 @@ def separate_logps(
     length, device = max(len(p) + len(c) for p, c in pairs), next(base.parameters()).device
     fill = lambda lists, pad: torch.tensor([l + [pad]*(length - len(l)) for l in lists], device=device)
     labels = fill([[-100]*(len(p) - 1) + list(c) for p, c in pairs], -100)
-    whole, real = fill([[*p, *c] for p, c in pairs], pad_id), fill([[1]*(len(p) + len(c)) for p, c in pairs], 0)
+    whole, real = (fill([[*p, *c] for p, c in pairs], pad_id),
+                   fill([[1]*(len(p) + len(c)) for p, c in pairs], 0))
     logps = token_logps(model, labels, input_ids=whole, attention_mask=real).sum(-1)
     counts = torch.tensor([len(r['completions']) for r in rows], device=device)
     there = torch.arange(counts.max(), device=device) < counts[:,None]
@@ -194,9 +205,12 @@ def branch_logps(
 ) -> torch.Tensor: # [B, K], fp32 (fp64 for an fp64 model); 0 where batch['branch_mask'] is False
     "Log-probability of every completion of every row, each prompt computed once."
     if reason := tree_refusal(model):
-        warnings.warn(f"completions are computed in separate rows, which is as exact and slower: {reason}", stacklevel=2)
+        warnings.warn(f"completions are computed in separate rows, which is as exact and slower: {reason}",
+                      stacklevel=2)
         return separate_logps(model, untree(batch))
-    inputs = dict(input_ids=batch['input_ids'], position_ids=batch['position_ids'], attention_mask=attention_for(model, batch))
+    inputs = dict(input_ids=batch['input_ids'], position_ids=batch['position_ids'],
+                  attention_mask=attention_for(model, batch))
     logps = token_logps(model, batch['shift_labels'], **inputs)
-    own = batch['branch'][:,None] == torch.arange(1, batch['branch_mask'].shape[1] + 1, device=logps.device)[:,None]
+    own = batch['branch'][:,None] == torch.arange(1, batch['branch_mask'].shape[1] + 1,
+                                                  device=logps.device)[:,None]
     return torch.where(own, logps[:,None], 0).sum(-1)

@@ -117,7 +117,8 @@ def build_trie(
         raise InputError(f"title {item[inner[0]]} is the beginning of another title's tokens; "
                          "end every title in EOS (`eos` does it)")
     ends = np.flatnonzero(item >= 0)
-    return Trie(token, parent, level, first, count, item, leaf, int((size > 0).sum() - len(ends)), int((size == 0).sum()), cut,
+    return Trie(token, parent, level, first, count, item, leaf, int((size > 0).sum() - len(ends)),
+                int((size == 0).sum()), cut,
                 0 if eos is None else int((count[parent[ends]] > 1).sum()))
 
 # %% ../nbs/15a_trie.ipynb #28502d87
@@ -136,9 +137,11 @@ def on_device(
         ends = np.zeros(len(trie) + 1, np.int64)  # titles that end before each place of the walk
         ends[1:][trie.place] = trie.item >= 0
         ends = ends.cumsum()
-        arrays = dict(token=trie.token.clip(0), jump=_jump(trie), low=ends[trie.place], high=ends[trie.place + trie.size])
+        arrays = dict(token=trie.token.clip(0), jump=_jump(trie), low=ends[trie.place],
+                      high=ends[trie.place + trie.size])
         arrays |= {k: getattr(trie, k) for k in ('first', 'count', 'item', 'level', 'parent', 'leaf')}
-        kept[str(device)] = SimpleNamespace(**{k: torch.as_tensor(a, device=device) for k, a in arrays.items()})
+        kept[str(device)] = SimpleNamespace(**{k: torch.as_tensor(a, device=device)
+                                               for k, a in arrays.items()})
     return kept[str(device)]
 
 def child_table(
@@ -211,15 +214,19 @@ def trie_blocks(
     return Blocks(trie, [piece(a, b) for a, b in zip(cut, cut[1:])])
 
 # %% ../nbs/15a_trie.ipynb #9663c5c4
-_ARRAYS, _COUNTS = ('token', 'parent', 'level', 'first', 'count', 'item', 'leaf'), ('hidden', 'empty', 'cut', 'prefixes')
+_ARRAYS, _COUNTS = ('token', 'parent', 'level', 'first', 'count', 'item', 'leaf'), ('hidden', 'empty', 'cut',
+        'prefixes')
 
 def trie_key(
     template:Template, tok, # how titles are written, and the tokenizer
     catalog:Catalog,
 ) -> str:                   # a hash
     "What a trie depends on: the titles as answers, and all that the tokenizer does with text."
-    if getattr(tok, 'backend_tokenizer', None) is None: rules = [type(tok).__name__, sorted(tok.get_vocab().items())]
-    else: rules = {k: v for k, v in json.loads(tok.backend_tokenizer.to_str()).items() if k not in ('truncation', 'padding')}
+    if getattr(tok, 'backend_tokenizer', None) is None:
+        rules = [type(tok).__name__, sorted(tok.get_vocab().items())]
+    else:
+        rules = {k: v for k, v in json.loads(tok.backend_tokenizer.to_str()).items()
+                 if k not in ('truncation', 'padding')}
     texts = [template.completion(t) for t in catalog.titles]
     # they were not, before
     as_text = ['special tokens in titles are text'] * any(map(_Special(tok).text.search, texts))
@@ -238,8 +245,10 @@ def save_trie(
 ):
     "Write a trie as safetensors."
     path = Path(path)
-    about = dict(format='sprec trie 1', key=key, content=_content(trie)) | {k: str(getattr(trie, k)) for k in _COUNTS}
-    with beside(path) as part: save_file({k: np.ascontiguousarray(getattr(trie, k), np.int64) for k in _ARRAYS}, part, about)
+    about = (dict(format='sprec trie 1', key=key, content=_content(trie))
+             | {k: str(getattr(trie, k)) for k in _COUNTS})
+    with beside(path) as part:
+        save_file({k: np.ascontiguousarray(getattr(trie, k), np.int64) for k in _ARRAYS}, part, about)
 
 def load_trie(
     path,          # written by `save_trie`

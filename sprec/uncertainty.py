@@ -11,7 +11,8 @@ from statistics import NormalDist
 import numpy as np
 from .data import Cases, Catalog, Recs
 from .errors import InputError, nearest
-from .metrics import COLUMNS, SET_METRICS, Counts, case_calibration, count, novel_slots, occurrences, tail_slots, target_gains
+from .metrics import (COLUMNS, SET_METRICS, Counts, case_calibration, count, novel_slots, occurrences,
+    tail_slots, target_gains)
 
 # %% ../nbs/18a_uncertainty.ipynb #7161d8db
 def _parse(metric) -> tuple: # name, k
@@ -56,14 +57,16 @@ def case_values(
     items = _lists(recs, cases, catalog, k)
     if name in ('HR', 'NDCG'): return target_gains(items, cases.target, k)[name == 'NDCG']
     if name == 'Calibration': return case_calibration(items, cases.history, catalog, k)
-    slots = items >= 0 if name == 'Valid' else novel_slots(items, cases.history) if name == 'Novelty' else tail_slots(items, catalog)
+    slots = (items >= 0 if name == 'Valid'
+             else novel_slots(items, cases.history) if name == 'Novelty' else tail_slots(items, catalog))
     return slots.mean(1)
 
 # %% ../nbs/18a_uncertainty.ipynb #691e8a4e
 def _resampled_means(values, n, rng, room=2**22) -> np.ndarray: # float64 [n]: means of resamples of the cases
     values, counts = np.unique(values, return_counts=True)
     total, step = counts.sum(), max(1, room//len(values))
-    return np.concatenate([rng.multinomial(total, counts/total, size=min(step, n-a)) @ values / total for a in range(0, n, step)])
+    return np.concatenate([rng.multinomial(total, counts/total, size=min(step, n-a)) @ values / total
+                           for a in range(0, n, step)])
 
 def bootstrap(
     recs:Recs,             # what was recommended: Recs, or int [N, K]
@@ -76,7 +79,8 @@ def bootstrap(
 ) -> tuple:                # value, low, high
     "A mean over cases with its percentile bootstrap interval, cases drawn again with replacement."
     if _parse(metric)[0] in SET_METRICS:
-        raise InputError(f"{metric} is no mean over cases: a resample repeats cases, which shifts it, so its interval would miss "
+        raise InputError(f"{metric} is no mean over cases: a resample repeats cases, which shifts it, so its "
+                         f"interval would miss "
                          "the true value; use `interval`, which leaves cases out instead")
     _check(level, n)
     values = case_values(recs, cases, metric, catalog)
@@ -98,7 +102,8 @@ def _rows(items, n_items) -> np.ndarray: # int64 [N, I]: how often each case hol
 def _without(items, history, catalog, room=2**21):
     all_, step, shares = count(items, history, catalog), max(1, room//len(catalog)), catalog.shares
     for a in range(0, len(items), step):
-        yield Counts(all_.shown - _rows(items[a:a+step], len(catalog)), all_.took - _rows(history[a:a+step], len(catalog)),
+        yield Counts(all_.shown - _rows(items[a:a+step], len(catalog)),
+                     all_.took - _rows(history[a:a+step], len(catalog)),
                      all_.slots - items.shape[1], catalog, shares)
 
 # float64 [N]: share of each case's slots that the three most frequent items take
@@ -109,7 +114,9 @@ def _winners(items, n_items) -> np.ndarray:
 # float64 [N], of mean about 0: what each case adds; its variance over N is that of the statistic
 def _influence(items, history, catalog, name) -> np.ndarray:
     if name == 'ORRatio': d = _winners(items, len(catalog))
-    else: d = -(len(items) - 1) * np.concatenate([SET_METRICS[name](c) for c in _without(items, history, catalog)])
+    else:
+        without = np.concatenate([SET_METRICS[name](c) for c in _without(items, history, catalog)])
+        d = -(len(items) - 1) * without
     return d - d.mean()
 
 # %% ../nbs/18a_uncertainty.ipynb #e562b1a4
@@ -128,7 +135,8 @@ def interval(
     if catalog is None: raise InputError(f"{metric} needs the catalogue; pass catalog=split.catalog")
     items = _lists(recs, cases, catalog, k)
     value = float(SET_METRICS[name](count(items, cases.history, catalog)))
-    half = NormalDist().inv_cdf((1 + level)/2) * _error(_influence(items, cases.history, catalog, name), name, items, catalog)
+    half = NormalDist().inv_cdf((1 + level)/2) * _error(_influence(items, cases.history, catalog, name), name,
+                                                        items, catalog)
     return value, value - half if name.endswith('Lift') else max(value - half, 0.), value + half
 
 # standard error of the statistic (or difference of two) whose influences are d
@@ -142,7 +150,8 @@ def _sign_flips(d, n, rng) -> float: # p: how often the sum of |d| with random s
     size, counts = np.unique(np.abs(d[d != 0]), return_counts=True)
     if not len(size): return 1.
     sums, step = [], max(1, 2**22//len(size))
-    for a in range(0, n, step): sums.append((2*rng.binomial(counts, .5, (min(step, n-a), len(size))) - counts) @ size)
+    for a in range(0, n, step):
+        sums.append((2*rng.binomial(counts, .5, (min(step, n-a), len(size))) - counts) @ size)
     return float((1 + (np.abs(np.concatenate(sums)) >= abs(d.sum()) - 1e-9*np.abs(d).sum()).sum()) / (n + 1))
 
 # p: how often lists swapped by the toss of a coin differ as much
@@ -154,8 +163,10 @@ def _swaps(a, b, history, catalog, name, n, rng) -> float:
         shown = np.stack([occurrences(rows[i], len(catalog)) for i in pick])
         x, y = (f(Counts(s, took, a.size, catalog, catalog.shares)) for s in (shown, both - shown))
         return x - y
-    seen, sums = abs(gap([left])[0]), [gap(left + len(a)*rng.integers(0, 2, (min(100, n-k), len(a)))) for k in range(0, n, 100)]
-    return float((1 + (np.abs(np.concatenate(sums)) >= seen - 1e-12).sum()) / (n + 1)) if seen == seen else float('nan')
+    seen, sums = (abs(gap([left])[0]),
+                  [gap(left + len(a)*rng.integers(0, 2, (min(100, n-k), len(a)))) for k in range(0, n, 100)])
+    return (float((1 + (np.abs(np.concatenate(sums)) >= seen - 1e-12).sum()) / (n + 1)) if seen == seen
+            else float('nan'))
 
 # %% ../nbs/18a_uncertainty.ipynb #61f5bcfa
 def compare(
@@ -173,10 +184,12 @@ def compare(
     if name not in SET_METRICS:
         a, b = (case_values(r, cases, metric, catalog) for r in (recs_a, recs_b))
         a, b = a[~np.isnan(a)], b[~np.isnan(b)]       # nan depends on the case's history alone
-        if not len(a): return dict.fromkeys(('a', 'b', 'difference', 'low', 'high', 'p', 'p_swap'), float('nan'))
+        if not len(a):
+            return dict.fromkeys(('a', 'b', 'difference', 'low', 'high', 'p', 'p_swap'), float('nan'))
         low, high = np.quantile(_resampled_means(a - b, n, rng), [(1-level)/2, (1+level)/2])
         p = _sign_flips(a - b, n, rng)
-        return dict(a=float(a.mean()), b=float(b.mean()), difference=float((a - b).mean()), low=float(low), high=float(high), p=p, p_swap=p)
+        return dict(a=float(a.mean()), b=float(b.mean()), difference=float((a - b).mean()), low=float(low),
+                    high=float(high), p=p, p_swap=p)
     if catalog is None: raise InputError(f"{metric} needs the catalogue; pass catalog=split.catalog")
     a, b = (_lists(r, cases, catalog, k) for r in (recs_a, recs_b))
     va, vb = (float(SET_METRICS[name](count(x, cases.history, catalog))) for x in (a, b))
@@ -184,7 +197,8 @@ def compare(
     sd = 0. if (a == b).all() else _error(d, name, a, catalog, sides=2)
     half = NormalDist().inv_cdf((1 + level)/2) * sd
     p = 2*NormalDist().cdf(-abs(va - vb)/sd) if sd > 0 else float(va == vb) if sd == 0 else float('nan')
-    return dict(a=va, b=vb, difference=va - vb, low=va - vb - half, high=va - vb + half, p=p, p_swap=_swaps(a, b, cases.history, catalog, name, n, rng))
+    return dict(a=va, b=vb, difference=va - vb, low=va - vb - half, high=va - vb + half, p=p,
+                p_swap=_swaps(a, b, cases.history, catalog, name, n, rng))
 
 # %% ../nbs/18a_uncertainty.ipynb #3ff6afe2
 @lru_cache

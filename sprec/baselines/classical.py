@@ -135,7 +135,8 @@ def co_counts(
         other = _ranges(np.repeat(start[own], n[own]), times)
         new = np.repeat(item[entry], times)*n_items + item[other]
         key, at = np.unique(np.concatenate([key, new]), return_inverse=True)
-        count = np.bincount(at.reshape(-1), np.concatenate([count, np.ones(len(new))]), len(key)).astype(np.int64)
+        count = np.bincount(at.reshape(-1), np.concatenate([count, np.ones(len(new))]),
+                            len(key)).astype(np.int64)
     return key//n_items, key % n_items, count
 
 # %% ../../nbs/36_classical.ipynb #501d265c
@@ -152,7 +153,8 @@ class PairTable:
         n_items:int,          # I
     ):
         "From three columns."
-        return cls(np.searchsorted(first, np.arange(n_items + 1)), np.asarray(second), np.asarray(value, np.float64))
+        return cls(np.searchsorted(first, np.arange(n_items + 1)), np.asarray(second),
+                   np.asarray(value, np.float64))
 
     def vote(self,
         history,         # int [B, H], -1 where there is none
@@ -283,7 +285,8 @@ class EASE(ItemRecommender):
         if not len(train): raise InputError('there are no training cases to count')
         half_life, seen = _half_life(half_life), np.unique(training_rows(train, n_items)[1])
         if (need := 24*len(seen)**2) > max_bytes:
-            raise InputError(f"EASE of {len(seen):,} items needs {need/1e9:.3g} GB for three matrices, above max_bytes={max_bytes:.3g}; "
+            raise InputError(f"EASE of {len(seen):,} items needs {need/1e9:.3g} GB for three matrices, above "
+                             f"max_bytes={max_bytes:.3g}; "
                              "leave out rare items (min_item in make_split), or give more memory if there is")
         first, second, c = co_counts(train, n_items)
         gram = np.zeros((len(seen), len(seen)))
@@ -338,7 +341,8 @@ class GRU(torch.nn.Module):
 def _gru_epoch(model, opt, rng, train, batch_size): # one pass; the mean loss
     total, device = 0., model.item.weight.device
     for b in np.split(rng.permutation(len(train)), range(batch_size, len(train), batch_size)):
-        history, target = (torch.as_tensor(a[b], dtype=torch.long, device=device) for a in (train.history, train.target))
+        history, target = (torch.as_tensor(a[b], dtype=torch.long, device=device)
+                           for a in (train.history, train.target))
         loss = sasrec_loss(model.train(), history, target, targets='all')
         opt.zero_grad(); loss.backward(); opt.step()
         total += loss.item()*len(b)/len(train)
@@ -372,7 +376,8 @@ class GRU4Rec(ItemRecommender):
             raise InputError(f"GRU4Rec cannot train with epochs={epochs}, batch_size={batch_size}, "
                              f"patience={patience}, lr={lr}; all must be above 0")
         if not len(train.check(n_items)): raise InputError("there are no training cases")
-        model = GRU(n_items, **shape, seed=seed).to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        model = GRU(n_items, **shape,
+                    seed=seed).to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         opt, rng = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=1e-5), np.random.default_rng(seed)
         rec, k, best, kept = cls(model), min(20, n_items), -1., None
         for epoch in tqdm(range(1, epochs + 1), desc=cls.name, leave=False):

@@ -60,7 +60,8 @@ def mix(
                          "they must match")
     s = s - s.max(1, keepdims=True)
     tf = s - np.log(np.exp(s).sum(1, keepdims=True))
-    with np.errstate(invalid='ignore'): return np.where(np.isneginf(logp) | np.isneginf(tf), -np.inf, alpha*logp + (1-alpha)*tf)
+    with np.errstate(invalid='ignore'):
+        return np.where(np.isneginf(logp) | np.isneginf(tf), -np.inf, alpha*logp + (1-alpha)*tf)
 
 # %% ../../nbs/32_d3.ipynb #a29bcca2
 def bonus(
@@ -73,7 +74,8 @@ def bonus(
         raise InputError(f"alpha is {alpha}; choose above 0 and at most 1 (1 is the language model alone; "
                          "for the item scores alone, rank by them)")
     step = token_scores(trie, item_scores)
-    with np.errstate(invalid='ignore'): return np.where(np.isneginf(step), -np.inf, (1-alpha)/alpha*step).astype(np.float32)
+    with np.errstate(invalid='ignore'):
+        return np.where(np.isneginf(step), -np.inf, (1-alpha)/alpha*step).astype(np.float32)
 
 class D3:
     "A language model's recommendations, decoded by D3."
@@ -85,7 +87,8 @@ class D3:
         renormalize:bool=False, # probabilities among allowed tokens only
     ):
         bonus(rec.trie, np.zeros((0, len(rec.catalog))), alpha)            # a bad alpha is refused now
-        self.rec, self.item_scores, self.alpha, self.beams, self.renormalize = rec, item_scores, alpha, beams, renormalize
+        self.rec, self.item_scores, self.alpha, self.beams, self.renormalize = (rec, item_scores, alpha,
+                                                                                beams, renormalize)
 
     def scores(self, cases:Cases) -> np.ndarray: # float [N, I], checked
         s = np.asarray(self.item_scores(cases) if callable(self.item_scores) else self.item_scores)
@@ -107,10 +110,15 @@ class D3:
         items, best = np.full((len(cases), k), -1, np.int32), np.full((len(cases), k), -np.inf, np.float32)
         for b in rec._batches(prompts, beams*rec.trie.depth, desc):
             out = gone(b) if gone else None
-            i, v = tree_beams(rec.lm, [prompts[j] for j in b], rec.trie, k, beams, renormalize=self.renormalize, pad_id=rec.tok.pad_token_id,
-                              exclude=out, tails=True, bonus=bonus(rec.trie, s[b] if out is None else np.where(out, -np.inf, s[b]), self.alpha))
+            i, v = tree_beams(rec.lm, [prompts[j] for j in b], rec.trie, k, beams,
+                              renormalize=self.renormalize, pad_id=rec.tok.pad_token_id,
+                              exclude=out, tails=True,
+                              bonus=bonus(rec.trie, s[b] if out is None else np.where(out, -np.inf, s[b]),
+                                          self.alpha))
             items[b], best[b] = i.cpu().numpy(), self.alpha*v.cpu().numpy()
-        how = f'D3, alpha {self.alpha:g}, {beams} beams' + (', renormalised' if self.renormalize else '') + ('' if exclude is None else ', without the history' if isinstance(exclude, str) else ', without items given')
+        how = (f'D3, alpha {self.alpha:g}, {beams} beams' + (', renormalised' if self.renormalize else '')
+               + ('' if exclude is None else ', without the history' if isinstance(exclude, str)
+                  else ', without items given'))
         return Recs(items, best, decoder=how)
 
 # %% ../../nbs/32_d3.ipynb #c3250d5c
@@ -131,6 +139,8 @@ def tune_alpha(
     s, rows = D3(rec, item_scores, alpha=1.).scores(valid), []
     tries = [D3(rec, s, alpha=float(a), beams=beams, renormalize=renormalize) for a in alphas]
     for d in tqdm(tries, desc='alpha'):
-        gains = dict(zip((f'HR@{k}', f'NDCG@{k}'), target_gains(d.recommend(valid, k, exclude=exclude).items, valid.target, k)))
-        rows.append(dict(alpha=d.alpha) | {n: float(g.mean()) for n, g in gains.items()} | {f'{n}_se': float(g.std()/np.sqrt(len(g))) for n, g in gains.items()})
+        gains = dict(zip((f'HR@{k}', f'NDCG@{k}'),
+                         target_gains(d.recommend(valid, k, exclude=exclude).items, valid.target, k)))
+        rows.append(dict(alpha=d.alpha) | {n: float(g.mean()) for n, g in gains.items()}
+                    | {f'{n}_se': float(g.std()/np.sqrt(len(g))) for n, g in gains.items()})
     return max(rows, key=lambda r: (r[f'{metric}@{k}'], r['alpha']))['alpha'], rows

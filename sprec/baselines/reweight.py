@@ -32,12 +32,14 @@ def group_weights(
                          f"choose '1' or '1/len'{nearest(genre_share, ('1', '1/len'))}")
     if not eps >= 0: raise InputError(f"eps is {eps}; a pseudo-count is 0 or more")
     member, history, target = np.asarray(member, bool), np.asarray(history), np.asarray(target)
-    each = member / np.maximum(member.sum(1, keepdims=True), 1) if genre_share == '1/len' else member.astype(float)
+    each = (member / np.maximum(member.sum(1, keepdims=True), 1) if genre_share == '1/len'
+            else member.astype(float))
     h, t = (np.bincount(x[x >= 0], minlength=len(member)) @ each + eps for x in (history, target))
     if not (h.sum() and t.sum()):
         raise InputError("no item of the histories, or none of the targets, has a category; "
                          "reweighting by category needs some")
-    with np.errstate(divide='ignore', invalid='ignore'): return np.where(t > 0, (h/h.sum()) / (t/t.sum()), np.nan)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return np.where(t > 0, (h/h.sum()) / (t/t.sum()), np.nan)
 
 def case_weights(
     train:Cases,
@@ -91,5 +93,6 @@ def popularity_weights(
     own = raw[train.target]
     w = np.minimum(raw, most*own.mean())
     own = w[train.target]
-    counts = dict(cases=len(own), capped=int((raw[train.target] > w[train.target]).sum()), effective=float(own.sum()**2/(own**2).sum()))
+    counts = dict(cases=len(own), capped=int((raw[train.target] > w[train.target]).sum()),
+                  effective=float(own.sum()**2/(own**2).sum()))
     return Weights(own/own.mean(), w/own.mean(), counts)

@@ -69,7 +69,8 @@ def draw_weights(model, rng):
             layer.weight.copy_(torch.from_numpy(rng.normal(0, .01, tuple(layer.weight.shape))))
         if isinstance(layer, torch.nn.Linear):
             most = 1/math.sqrt(layer.in_features)
-            for p in (layer.weight, layer.bias): p.copy_(torch.from_numpy(rng.uniform(-most, most, tuple(p.shape))))
+            for p in (layer.weight, layer.bias):
+                p.copy_(torch.from_numpy(rng.uniform(-most, most, tuple(p.shape))))
 
 # %% ../../nbs/30_sasrec.ipynb #76560720
 class SASRec(torch.nn.Module):
@@ -86,10 +87,12 @@ class SASRec(torch.nn.Module):
     ):
         super().__init__()
         if dim % heads: raise InputError(f"dim={dim} must be a multiple of heads={heads}")
-        self.config = dict(n_items=n_items, dim=dim, blocks=blocks, heads=heads, dropout=dropout, max_len=max_len, tied=tied)
+        self.config = dict(n_items=n_items, dim=dim, blocks=blocks, heads=heads, dropout=dropout,
+                           max_len=max_len, tied=tied)
         weights, masks = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
         with torch.random.fork_rng(devices=[]):    # layers draw weights when they are made; ours replace them
-            self.item, self.pos, self.drop = torch.nn.Embedding(n_items, dim), torch.nn.Embedding(max_len, dim), Dropout(dropout, masks)
+            self.item, self.pos, self.drop = (torch.nn.Embedding(n_items, dim),
+                                              torch.nn.Embedding(max_len, dim), Dropout(dropout, masks))
             self.blocks = torch.nn.ModuleList(Block(dim, heads, self.drop) for _ in range(blocks))
             self.norm, self.head = torch.nn.LayerNorm(dim), None if tied else torch.nn.Linear(dim, n_items)
         draw_weights(self, weights)
@@ -98,7 +101,8 @@ class SASRec(torch.nn.Module):
         "The state after each item."
         real = history >= 0
         at = torch.arange(history.shape[1], device=history.device)
-        allow = (at <= at[:, None]) & real[:, None] | torch.eye(len(at), dtype=torch.bool, device=history.device)
+        allow = ((at <= at[:, None]) & real[:, None]
+                 | torch.eye(len(at), dtype=torch.bool, device=history.device))
         x = self.drop(self.item(history.clamp(min=0)) + self.pos((real.cumsum(1) - 1).clamp(min=0)))
         for block in self.blocks: x = block(x, allow)
         return self.norm(x)
@@ -138,21 +142,26 @@ class SASRecommender:
     def scores(self, cases:Cases) -> np.ndarray:
         "float32 [N, I]: a score for every item, higher is better."
         if not len(cases): return np.zeros((0, self.model.config['n_items']), np.float32)
-        return np.concatenate([batch_scores(self.model, h).cpu().numpy() for h in _histories(self.model, cases).split(self.batch_size)])
+        return np.concatenate([batch_scores(self.model, h).cpu().numpy()
+                               for h in _histories(self.model, cases).split(self.batch_size)])
 
     def recommend(self, cases:Cases, k:int=5, *, exclude=None) -> Recs:
         "The `k` best items of each case; `exclude` as in `sprec.decode.excluder`."
         n = self.model.config['n_items']
         if not 1 <= k <= n:
             raise InputError(f"k is {k}, but the catalogue has {n} items; choose k from 1 to {n}")
-        gone, items, best = excluder(exclude, cases, n), np.full((len(cases), k), -1, np.int32), np.full((len(cases), k), -np.inf, np.float32)
+        gone, items, best = (excluder(exclude, cases, n), np.full((len(cases), k), -1, np.int32),
+                             np.full((len(cases), k), -np.inf, np.float32))
         history = _histories(self.model, cases)
         for rows in np.split(np.arange(len(cases)), range(self.batch_size, len(cases), self.batch_size)):
             s = batch_scores(self.model, history[rows])
             if gone: s = s.masked_fill(torch.as_tensor(gone(rows), device=s.device), -torch.inf)
             top, at = s.topk(k)
             items[rows], best[rows] = torch.where(top.isfinite(), at, -1).cpu().numpy(), top.cpu().numpy()
-        return Recs(items, best, decoder='SASRec' + ('' if exclude is None else ', without the history' if isinstance(exclude, str) else ', without items given'))
+        return Recs(items, best,
+                    decoder='SASRec'
+                    + ('' if exclude is None else ', without the history' if isinstance(exclude, str)
+                       else ', without items given'))
 
 # %% ../../nbs/30_sasrec.ipynb #4ef98e72
 def next_items(
@@ -163,7 +172,8 @@ def next_items(
     "What each position should predict."
     after = torch.cat([history[:, 1:], target[:, None]], 1)
     use = history >= 0
-    if targets == 'last': use = use & (torch.arange(history.shape[1], device=history.device) == history.shape[1] - 1)
+    if targets == 'last':
+        use = use & (torch.arange(history.shape[1], device=history.device) == history.shape[1] - 1)
     return after, use
 
 def sasrec_loss(
@@ -187,8 +197,10 @@ def other_items(rng, items, n_items): # uniform over the catalogue without the i
 def _epoch(model, opt, rng, history, target, loss, targets, batch_size): # one pass; the mean loss
     total, n = 0., model.config['n_items']
     for b in np.split(rng.permutation(len(target)), range(batch_size, len(target), batch_size)):
-        h, t = (torch.as_tensor(a[b], dtype=torch.long, device=model.item.weight.device) for a in (history, target))
-        neg = torch.as_tensor(other_items(rng, next_items(h, t)[0].cpu().numpy(), n), device=h.device) if loss == 'bce' else None
+        h, t = (torch.as_tensor(a[b], dtype=torch.long, device=model.item.weight.device)
+                for a in (history, target))
+        neg = (torch.as_tensor(other_items(rng, next_items(h, t)[0].cpu().numpy(), n), device=h.device)
+               if loss == 'bce' else None)
         l = sasrec_loss(model, h, t, neg, targets)
         opt.zero_grad(); l.backward(); opt.step()
         total += l.item()*len(b)/len(target)
@@ -223,11 +235,13 @@ def train_sasrec(
     train.check(n_items)
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     model = SASRec(n_items, **({'max_len': train.history.shape[1]} | shape), seed=seed).to(device)
-    opt, rng, rec = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay), np.random.default_rng(seed), SASRecommender(model)
+    opt, rng, rec = (torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay),
+                     np.random.default_rng(seed), SASRecommender(model))
     k, log, best, kept = min(20, n_items), [], -1., None
     for epoch in (bar := tqdm(range(1, epochs + 1), desc=desc)):
         model.train()
-        row = dict(epoch=epoch, loss=_epoch(model, opt, rng, train.history, train.target, loss, targets, batch_size))
+        row = dict(epoch=epoch,
+                   loss=_epoch(model, opt, rng, train.history, train.target, loss, targets, batch_size))
         model.eval()
         if not math.isfinite(row['loss']):
             raise InputError(f"{desc}: the loss is {row['loss']} in epoch {epoch} with lr {lr:g}; lower lr")
@@ -235,7 +249,8 @@ def train_sasrec(
         log.append(row | (watch(rec) if watch else {}))
         bar.set_postfix({n: f'{row[n]:.3f}' for n in ('loss', 'ndcg') if n in row})
         if valid is None: continue
-        if row['ndcg'] > best: best, at, kept = row['ndcg'], epoch, {n: p.clone() for n, p in model.state_dict().items()}
+        if row['ndcg'] > best:
+            best, at, kept = row['ndcg'], epoch, {n: p.clone() for n, p in model.state_dict().items()}
         elif epoch - at >= patience: break
     bar.close()
     if kept is not None: model.load_state_dict(kept)
@@ -251,7 +266,8 @@ def save_sasrec(
 ):
     "Write weights and shape as safetensors."
     about = dict(format='sprec sasrec 1', titles=_titles_key(catalog), config=json.dumps(rec.model.config))
-    with beside(path) as part: save_file({n: p.detach().cpu().contiguous() for n, p in rec.model.state_dict().items()}, part, about)
+    with beside(path) as part:
+        save_file({n: p.detach().cpu().contiguous() for n, p in rec.model.state_dict().items()}, part, about)
 
 def load_sasrec(
     path,              # written by `save_sasrec`

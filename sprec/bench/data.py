@@ -68,7 +68,8 @@ def _stars(rng, times): # int64: places in STARS
     return np.where(times < HALVES, stars | 1, stars)                            # odd places are whole stars
 
 # %% ../../nbs/46a_bench_data.ipynb #f44cd5c7
-GENRES = ('Action', 'Adventure', 'Animation', 'Children', 'Comedy', 'Crime', 'Documentary', 'Drama', 'Fantasy', 'Film-Noir', 'Horror', 'IMAX',
+GENRES = ('Action', 'Adventure', 'Animation', 'Children', 'Comedy', 'Crime', 'Documentary', 'Drama',
+          'Fantasy', 'Film-Noir', 'Horror', 'IMAX',
           'Musical', 'Mystery', 'Romance', 'Sci-Fi', 'Thriller', 'War', 'Western')
 _KIND = '''Amber Bitter Broken Crimson Distant Électrique Empty Final Frozen Gentle Golden
 Hidden Last Little Lonely Lost Quiet Restless Silver Stolen Wild Winter'''.split()
@@ -86,7 +87,8 @@ def _movies(rng, n): # (numbers, lines of movies.dat)
         year, t = divmod(code, len(_THING))
         title.append(f"{_KIND[k]} {_THING[t]}{', The' if (k + t) % 3 == 0 else ''} ({1928 + year})")
     title[-1] = title[0]
-    genres = ['|'.join(GENRES[g] for g in np.sort(rng.choice(len(GENRES), k, replace=False))) for k in rng.integers(1, 5, n)]
+    genres = ['|'.join(GENRES[g] for g in np.sort(rng.choice(len(GENRES), k, replace=False)))
+              for k in rng.integers(1, 5, n)]
     genres[n//2] = '(no genres listed)'
     return number, [f'{i}::{t}::{g}\n' for i, t, g in zip(number, title, genres)]
 
@@ -125,7 +127,8 @@ def write_movielens_10m(
     folder.mkdir(parents=True, exist_ok=True)
     (folder/'movies.dat').write_text(''.join(lines), encoding='utf-8', newline='')
     _write_ratings(folder/'ratings.dat', user, film, _stars(rng, times), times)
-    return dict(rows=rows, users=users, movies=movies, rated=rated, windows=int(np.maximum(0, counts - 10).sum()))
+    return dict(rows=rows, users=users, movies=movies, rated=rated,
+                windows=int(np.maximum(0, counts - 10).sum()))
 
 # %% ../../nbs/46a_bench_data.ipynb #e5feb83d
 def pandas_loop(
@@ -138,21 +141,28 @@ def pandas_loop(
 ) -> dict:             # tables train, valid, test with user, history, target, time and titles and ratings; and how many windows there are
     "The paper's windows the usual way: a Python loop over each user's sequence."
     folder = Path(folder)
-    ratings = pd.read_csv(folder/'ratings.dat', sep='::', engine='python', header=None, names=['user', 'movie', 'rating', 'time'])
-    movies = pd.read_csv(folder/'movies.dat', sep='::', engine='python', header=None, names=['movie', 'title', 'genres'], encoding='utf-8')
+    ratings = pd.read_csv(folder/'ratings.dat', sep='::', engine='python', header=None,
+                          names=['user', 'movie', 'rating', 'time'])
+    movies = pd.read_csv(folder/'movies.dat', sep='::', engine='python', header=None,
+                         names=['movie', 'title', 'genres'], encoding='utf-8')
     movies['item'] = range(len(movies))
     ratings = ratings.merge(movies, on='movie')
-    ratings['user'] = ratings.user.map({int(u): i for i, u in enumerate(sorted(map(str, ratings.user.unique())))})
+    ratings['user'] = ratings.user.map({int(u): i
+                                        for i, u in enumerate(sorted(map(str, ratings.user.unique())))})
     rows = []
     for user, own in ratings.groupby('user'):
         own = own.sort_values(['time', 'item'])
-        items, titles, stars, times = own['item'].tolist(), own['title'].tolist(), own['rating'].tolist(), own['time'].tolist()
-        for i in range(history, len(items)): rows.append([user, items[i-history:i], titles[i-history:i], stars[i-history:i], items[i], titles[i], stars[i], times[i]])
+        items, titles, stars, times = (own['item'].tolist(), own['title'].tolist(), own['rating'].tolist(),
+                                       own['time'].tolist())
+        for i in range(history, len(items)):
+            rows.append([user, items[i-history:i], titles[i-history:i], stars[i-history:i], items[i],
+                         titles[i], stars[i], times[i]])
     names = ['user', 'history', 'history_titles', 'history_ratings', 'target', 'title', 'rating', 'time']
     table = pd.DataFrame(rows, columns=names).sort_values('time', kind='stable')
     a, b = int(len(table)*.8), int(len(table)*.9)
     parts = dict(train=(table[:a], n_train), valid=(table[a:b], n_valid), test=(table[b:], n_test))
-    return {name: t.iloc[draw(np.arange(len(t)), n, seed)] for name, (t, n) in parts.items()} | dict(windows=len(table))
+    return ({name: t.iloc[draw(np.arange(len(t)), n, seed)] for name, (t, n) in parts.items()}
+            | dict(windows=len(table)))
 
 # %% ../../nbs/46a_bench_data.ipynb #83cc416b
 def same_cases(
@@ -165,22 +175,27 @@ def same_cases(
     for part in ('train', 'valid', 'test'):
         c, t = getattr(split, part), loop[part]
         for a in ('history', 'target', 'time', 'user'): ours[part, a] = getattr(c, a)
-        theirs |= {(part, 'history'): np.array(t.history.tolist()), (part, 'target'): t.target.to_numpy(), (part, 'time'): t.time.to_numpy(),
+        theirs |= {(part, 'history'): np.array(t.history.tolist()), (part, 'target'): t.target.to_numpy(),
+                   (part, 'time'): t.time.to_numpy(),
                    (part, 'user'): t.user.to_numpy()}
     return largest_difference(ours, theirs)
 
 # %% ../../nbs/46a_bench_data.ipynb #3efce32c
-_NAMES, _TYPES = ('user', '_1', 'movie', '_2', 'rating', '_3', 'time'), dict(user='int64', movie='int64', rating='float64', time='int64')
+_NAMES, _TYPES = ('user', '_1', 'movie', '_2', 'rating', '_3', 'time'), dict(user='int64', movie='int64',
+        rating='float64', time='int64')
 
 def read_arrow(path) -> dict: # column name to array
     "ratings.dat with pyarrow."
-    options = dict(read_options=pa.csv.ReadOptions(column_names=_NAMES), parse_options=pa.csv.ParseOptions(delimiter=':', quote_char=False))
-    table = pa.csv.read_csv(path, **options, convert_options=pa.csv.ConvertOptions(include_columns=list(_TYPES), column_types=_TYPES))
+    options = dict(read_options=pa.csv.ReadOptions(column_names=_NAMES),
+                   parse_options=pa.csv.ParseOptions(delimiter=':', quote_char=False))
+    table = pa.csv.read_csv(path, **options,
+            convert_options=pa.csv.ConvertOptions(include_columns=list(_TYPES), column_types=_TYPES))
     return {c: table[c].to_numpy() for c in _TYPES}
 
 def read_pandas(path, engine='c') -> dict:
     "ratings.dat with one of pandas' engines."
-    kind = dict(sep=':', names=_NAMES, usecols=list(_TYPES)) if engine == 'c' else dict(sep='::', names=list(_TYPES))
+    kind = (dict(sep=':', names=_NAMES, usecols=list(_TYPES)) if engine == 'c'
+            else dict(sep='::', names=list(_TYPES)))
     df = pd.read_csv(path, engine=engine, header=None, dtype=_TYPES, **kind)
     return {c: df[c].to_numpy() for c in _TYPES}
 
@@ -188,14 +203,16 @@ def read_polars(path) -> dict:
     "ratings.dat with polars."
     import polars as pl
     df = pl.read_csv(path, separator=':', has_header=False, new_columns=list(_NAMES), quote_char=None,
-                     schema_overrides={c: dict(int64=pl.Int64, float64=pl.Float64)[t] for c, t in _TYPES.items()}, columns=[0, 2, 4, 6])
+                     schema_overrides={c: dict(int64=pl.Int64, float64=pl.Float64)[t]
+                                       for c, t in _TYPES.items()}, columns=[0, 2, 4, 6])
     return {c: df[n].to_numpy() for c, n in zip(_TYPES, df.columns)}
 
 def installed(reader:str) -> bool:
     "Whether the package that a reader is named after is there."
     return importlib.util.find_spec(reader.partition(',')[0]) is not None
 
-PEER_READERS = {'pandas, C engine, one colon': read_pandas, "pandas, Python engine, sep='::'": lambda path: read_pandas(path, 'python'),
+PEER_READERS = {'pandas, C engine, one colon': read_pandas,
+                "pandas, Python engine, sep='::'": lambda path: read_pandas(path, 'python'),
            'polars, one colon': read_polars}
 
 # %% ../../nbs/46a_bench_data.ipynb #d1c30600
@@ -210,7 +227,8 @@ def full_row(
     runs = [fresh('sprec.sources:load_data', str(folder), keep='manifest', seed=seed) for _ in range(repeat)]
     off = max(abs(r['value']['windows'] - facts['windows']) for r in runs)
     equal = must_agree(off, f"{facts['windows']:,} windows, the number that the file was made with")
-    return row('data', 'file to Split', _size(facts), threads=pa.cpu_count(), equal=equal, repeats=repeat, windows=facts['windows'],
+    return row('data', 'file to Split', _size(facts), threads=pa.cpu_count(), equal=equal, repeats=repeat,
+               windows=facts['windows'],
                ours_s=statistics.median(r['seconds'] for r in runs), peak_gb=max(r['peak_gb'] for r in runs))
 
 def loop_row(
@@ -222,21 +240,31 @@ def loop_row(
 ) -> dict:
     "load_data against the loop: all windows equal, then the drawn cases, then times."
     everything = dict(seed=seed, n_train=None, n_valid=None, n_test=None)
-    if not whole: must_agree(same_cases(load_data(folder, ties='item', **everything), pandas_loop(folder, **everything)), 'all windows')
+    if not whole:
+        must_agree(same_cases(load_data(folder, ties='item', **everything),
+                              pandas_loop(folder, **everything)), 'all windows')
     which = 'the drawn cases' if whole else 'all windows and of the drawn cases'
     what = f"history, target, time and user of {which}, and the number of windows, {facts['windows']:,}"
-    return versus(lambda: load_data(folder, ties='item', seed=seed), lambda: pandas_loop(folder, seed), same_cases, what,
-                  'data', 'windows' + ', whole file'*whole, _size(facts), "pandas: read_csv(sep='::'), groupby, a sort and a loop for each user that appends lists",
+    return versus(lambda: load_data(folder, ties='item', seed=seed), lambda: pandas_loop(folder, seed),
+                  same_cases, what,
+                  'data', 'windows' + ', whole file'*whole, _size(facts),
+                  "pandas: read_csv(sep='::'), groupby, a sort and a loop for each user that appends lists",
                   repeat, target=20., threads=pa.cpu_count(), windows=facts['windows'])
 
 def reader_rows(folder, facts:dict, repeat:int=5) -> list:
     "pyarrow against other readers, on ratings.dat."
     path, out = Path(folder)/'ratings.dat', []
     for name, read in PEER_READERS.items():
-        package, about = name.partition(',')[0], dict(bench='data', part=f'reader: {name}', shape=_size(facts), threads=pa.cpu_count())
-        if not installed(name): out.append(row(**about, peer=name, note=f"{package} is not installed, so this was not measured"))
-        else: out.append(versus(lambda: read_arrow(path), lambda: read(path), largest_difference, 'all four columns', against=name, repeat=repeat,
-                          note='ours is pyarrow, one colon', packages=dict.fromkeys(('numpy', 'pandas', 'pyarrow', package)), **about))
+        package, about = (name.partition(',')[0],
+                          dict(bench='data', part=f'reader: {name}', shape=_size(facts),
+                               threads=pa.cpu_count()))
+        if not installed(name):
+            out.append(row(**about, peer=name, note=f"{package} is not installed, so this was not measured"))
+        else:
+            out.append(versus(lambda: read_arrow(path), lambda: read(path), largest_difference,
+                              'all four columns', against=name, repeat=repeat,
+                          note='ours is pyarrow, one colon',
+                          packages=dict.fromkeys(('numpy', 'pandas', 'pyarrow', package)), **about))
     return out
 
 # %% ../../nbs/46a_bench_data.ipynb #c1f10ff0
@@ -261,5 +289,6 @@ def bench_data(
             rows.append(loop_row(Path(tmp)/'large', facts, 1, seed, whole=True))
         facts = write_movielens_10m(Path(tmp)/'small', seed, small)
         say(f"loop and readers: {_size(facts)}")
-        rows += [loop_row(Path(tmp)/'small', facts, repeat, seed), *reader_rows(Path(tmp)/'small', facts, repeat)]
+        rows += [loop_row(Path(tmp)/'small', facts, repeat, seed),
+                 *reader_rows(Path(tmp)/'small', facts, repeat)]
     return rows

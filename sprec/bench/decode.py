@@ -33,12 +33,15 @@ def random_titles(
 def random_prompts(n:int, length:int, vocab:int, seed:int=0) -> list:
     "Prompts of about `length` tokens that share only their first."
     rng = np.random.default_rng(seed)
-    return [[BOS, *rng.integers(4, vocab, m - 1).tolist()] for m in rng.integers(length - length//15, length + length//15 + 1, n)]
+    return [[BOS, *rng.integers(4, vocab, m - 1).tolist()]
+            for m in rng.integers(length - length//15, length + length//15 + 1, n)]
 
 def random_lm(hidden:int, layers:int, vocab:int, seed:int=0):
     "A Llama with random weights: eight heads, four for keys and values."
-    config = LlamaConfig(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=8, num_key_value_heads=4, intermediate_size=3*hidden,
-                         max_position_embeddings=1024, tie_word_embeddings=True, pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS)
+    config = LlamaConfig(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=layers,
+                         num_attention_heads=8, num_key_value_heads=4, intermediate_size=3*hidden,
+                         max_position_embeddings=1024, tie_word_embeddings=True, pad_token_id=PAD,
+                         bos_token_id=BOS, eos_token_id=EOS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LlamaForCausalLM(config).eval()
@@ -76,8 +79,10 @@ def generate_beams(
     width = max(map(len, prompts))
     ids = torch.tensor([[pad]*(width - len(p)) + p for p in prompts])
     real = torch.tensor([[0]*(width - len(p)) + [1]*len(p) for p in prompts])
-    out = lm.generate(ids, attention_mask=real, num_beams=k, num_return_sequences=k, max_new_tokens=depth, do_sample=False, length_penalty=0., early_stopping=False,
-                      prefix_allowed_tokens_fn=callback(root, width, eos), pad_token_id=pad, eos_token_id=eos)[:, width:].tolist()
+    out = lm.generate(ids, attention_mask=real, num_beams=k, num_return_sequences=k, max_new_tokens=depth,
+                      do_sample=False, length_penalty=0., early_stopping=False,
+                      prefix_allowed_tokens_fn=callback(root, width, eos), pad_token_id=pad,
+                      eos_token_id=eos)[:, width:].tolist()
     found = [items.get(tuple(s[:s.index(eos) + 1]) if eos in s else None, -1) for s in out]
     return np.array(found).reshape(len(prompts), k)
 
@@ -92,12 +97,16 @@ def beams_row(
     repeat:int=5, seed:int=0, target:float=None,
 ) -> dict:
     "Tree beams against `generate`: the same items in the same order, then times."
-    lm, seqs, prompts = random_lm(hidden, layers, vocab, seed), random_titles(items, vocab, seed), random_prompts(cases, length, vocab, seed + 1)
+    lm, seqs, prompts = (random_lm(hidden, layers, vocab, seed), random_titles(items, vocab, seed),
+                         random_prompts(cases, length, vocab, seed + 1))
     trie, root = build_trie(seqs), dict_trie(seqs)
     found = {tuple(s): i for i, s in reversed(list(enumerate(seqs)))}
     shape = f"{cases} prompts of about {length} tokens, {items:,} titles, {k} beams; hidden {hidden}, {layers} layers, {vocab:,} tokens"
-    return versus(lambda: tree_beams(lm, prompts, trie, k)[0].numpy(), lambda: generate_beams(lm, prompts, root, found, k, trie.depth), largest_difference,
-                  f"{k} items of each case, in order", 'decode', part, shape, 'transformers.generate, prefix_allowed_tokens_fn with a trie of dicts', repeat, target=target)
+    return versus(lambda: tree_beams(lm, prompts, trie, k)[0].numpy(),
+                  lambda: generate_beams(lm, prompts, root, found, k, trie.depth), largest_difference,
+                  f"{k} items of each case, in order", 'decode', part, shape,
+                  'transformers.generate, prefix_allowed_tokens_fn with a trie of dicts', repeat,
+                  target=target)
 
 # %% ../../nbs/46b_bench_decode.ipynb #e93fe5e5
 def title_scores(
@@ -106,15 +115,18 @@ def title_scores(
     rows:int=64,  # in a batch
 ) -> np.ndarray:  # fp32 [B, I]
     "Log-probability of every title, the prompt repeated for each."
-    order, out = sorted(range(len(seqs)), key=lambda i: len(seqs[i])), np.empty((len(prompts), len(seqs)), np.float32)
+    order, out = (sorted(range(len(seqs)), key=lambda i: len(seqs[i])),
+                  np.empty((len(prompts), len(seqs)), np.float32))
     with torch.inference_mode():
         for n, p in enumerate(prompts):
             for a in range(0, len(order), rows):
                 some = order[a:a+rows]
-                out[n, some] = separate_logps(lm, [dict(prompt_ids=p, completions=[seqs[i] for i in some])], PAD)[0].numpy()
+                out[n, some] = separate_logps(lm, [dict(prompt_ids=p, completions=[seqs[i] for i in some])],
+                                              PAD)[0].numpy()
     return out
 
-def scores_row(part:str, hidden:int, layers:int, vocab:int, cases:int, length:int=150, items:int=1000, repeat:int=5, seed:int=0, target:float=None) -> dict:
+def scores_row(part:str, hidden:int, layers:int, vocab:int, cases:int, length:int=150, items:int=1000,
+               repeat:int=5, seed:int=0, target:float=None) -> dict:
     "Scores of all titles: the trie in blocks against a row a title."
     lm, prompts = random_lm(hidden, layers, vocab, seed), random_prompts(cases, length, vocab, seed + 1)
     # no two alike
@@ -122,8 +134,10 @@ def scores_row(part:str, hidden:int, layers:int, vocab:int, cases:int, length:in
     trie = build_trie(seqs)
     blocks = trie_blocks(trie)
     shape = f"{cases} prompts of about {length} tokens, {len(seqs):,} titles; hidden {hidden}, {layers} layers, {vocab:,} tokens"
-    return versus(lambda: tree_scores(lm, prompts, trie, blocks).numpy(), lambda: title_scores(lm, prompts, seqs), largest_difference,
-                  'log-probability of every title', 'decode', part, shape, 'a row a title, 64 in a batch, logits at titles only', repeat, tol=1e-4, target=target)
+    return versus(lambda: tree_scores(lm, prompts, trie, blocks).numpy(),
+                  lambda: title_scores(lm, prompts, seqs), largest_difference,
+                  'log-probability of every title', 'decode', part, shape,
+                  'a row a title, 64 in a batch, logits at titles only', repeat, tol=1e-4, target=target)
 
 # %% ../../nbs/46b_bench_decode.ipynb #752b4bbe
 def walk(
@@ -140,8 +154,12 @@ def walk(
 def trie_row(items:int=100_000, vocab:int=32_000, repeat:int=5, seed:int=0) -> dict:
     "A large catalogue: flat arrays against dicts of dicts."
     seqs = random_titles(items, vocab, seed)
-    def same(trie, root): at = np.argsort(trie.place); return largest_difference(np.array([trie.level[at], trie.token[at]]), walk(root))
-    return versus(lambda: build_trie(seqs), lambda: dict_trie(seqs), same, 'every node in the order of a walk', 'decode', 'trie', f"{items:,} titles, {len(build_trie(seqs)):,} nodes", 'dicts of dicts', repeat)
+    def same(trie, root):
+        at = np.argsort(trie.place)
+        return largest_difference(np.array([trie.level[at], trie.token[at]]), walk(root))
+    return versus(lambda: build_trie(seqs), lambda: dict_trie(seqs), same,
+                  'every node in the order of a walk', 'decode', 'trie',
+                  f"{items:,} titles, {len(build_trie(seqs)):,} nodes", 'dicts of dicts', repeat)
 
 # %% ../../nbs/46b_bench_decode.ipynb #6db1d6c6
 def bench_decode(
@@ -156,9 +174,14 @@ def bench_decode(
     if repeat < 1 or cases < 1:
         raise InputError(f"repeat is {repeat} and cases {cases}; a measurement needs at least one of each")
     rows = []
-    for text, f in [('five beams, hidden 128', lambda: beams_row('5 beams, small model', 128, 4, 8192, 5, cases, repeat=repeat, seed=seed, target=3.)),
-                    ('ten beams, hidden 512', lambda: beams_row('10 beams, larger model', 512, 8, 32_000, 10, max(1, cases//8), repeat=repeat, seed=seed, target=4.)),
-                    ('all titles', lambda: scores_row('scores of all titles', 128, 4, 8192, max(1, cases//16), repeat=repeat, seed=seed, target=5.)),
+    for text, f in [('five beams, hidden 128',
+                     lambda: beams_row('5 beams, small model', 128, 4, 8192, 5, cases, repeat=repeat,
+                                       seed=seed, target=3.)),
+                    ('ten beams, hidden 512',
+                     lambda: beams_row('10 beams, larger model', 512, 8, 32_000, 10, max(1, cases//8),
+                                       repeat=repeat, seed=seed, target=4.)),
+                    ('all titles', lambda: scores_row('scores of all titles', 128, 4, 8192, max(1, cases//16),
+                                                      repeat=repeat, seed=seed, target=5.)),
                     (f'a trie of {titles:,} titles', lambda: trie_row(titles, repeat=repeat, seed=seed))]:
         say(text)
         rows.append(f())

@@ -24,18 +24,21 @@ def exact_row(part:str, lm, prompts, trie, k:int, repeat:int, target:float=None,
         s = tree_scores(lm, prompts, trie, blocks, False).double().numpy()
         return np.sort(s, 1)[:, :-k-1:-1]
     ours = lambda: tree_best(lm, prompts, trie, k, budget=len(trie)).scores
-    return versus(ours, all_scored, largest_difference, f'log-probabilities of the best {k}', 'exact', part, shape,
+    return versus(ours, all_scored, largest_difference, f'log-probabilities of the best {k}', 'exact', part,
+                  shape,
                   'every title scored, tree_scores', repeat, tol=1e-3, target=target)
 
 # %% ../../nbs/46h_bench_exact.ipynb #46h00007
-def price_row(part:str, ours, peer, against:str, repeat:int, shape:str='', target:float=None, **fields) -> dict:
+def price_row(part:str, ours, peer, against:str, repeat:int, shape:str='', target:float=None,
+              **fields) -> dict:
     "Two calls timed in turns, whose results need not agree: a price."
     times = dict(ours=[], peer=[])
     ours(), peer()
     for i in range(repeat):
         turn = [('ours', ours), ('peer', peer)]
         for name, f in turn[::-1] if i % 2 else turn: times[name].append(clock(f))
-    return row('exact', part, shape, equal='', peer=against, target=target, repeats=repeat, **ratio_of(**times), **fields)
+    return row('exact', part, shape, equal='', peer=against, target=target, repeats=repeat,
+               **ratio_of(**times), **fields)
 
 # %% ../../nbs/46h_bench_exact.ipynb #46h00008
 def beams_price(part:str, lm, prompts, trie, k:int, repeat:int, shape:str='', target:float=None) -> dict:
@@ -44,8 +47,10 @@ def beams_price(part:str, lm, prompts, trie, k:int, repeat:int, shape:str='', ta
     scores = tree_beams(lm, prompts, trie, k, k)[1].double().numpy()
     share = float((scores[:, 0] >= best.scores[:, 0] - 1e-4).mean())
     ours = lambda: tree_best(lm, prompts, trie, k, budget=len(trie))
-    return price_row(part, ours, lambda: tree_beams(lm, prompts, trie, k, k), f'{k} beams, which find {share:.0%} of the best titles',
-                     repeat, shape, target, note=f'{best.spent.mean():.0f} tokens a case; a price, not a speed-up')
+    return price_row(part, ours, lambda: tree_beams(lm, prompts, trie, k, k),
+                     f'{k} beams, which find {share:.0%} of the best titles',
+                     repeat, shape, target,
+                     note=f'{best.spent.mean():.0f} tokens a case; a price, not a speed-up')
 
 # %% ../../nbs/46h_bench_exact.ipynb #46h00009
 def reading_price(part:str, lm, prompts, trie, k:int, repeat:int, shape:str='', target:float=None) -> dict:
@@ -71,8 +76,10 @@ def generate_price(
     share = float((got[:, 0] == best.items[:, 0]).mean())
     _, scores, limit = tree_beams(lm, prompts, trie, k, width, pad_id=pad, bound=True)
     proven = float((scores[:, 0] >= limit).double().mean())
-    return price_row(part, ours, peer, f'generate, {width} beams, which put the best title first in {share:.0%} of cases', repeat, shape,
-                     note=f'{best.proven.all(1).mean():.0%} of our lists proven; of first answers of {width} beams, {proven:.0%}')
+    return price_row(part, ours, peer,
+            f'generate, {width} beams, which put the best title first in {share:.0%} of cases', repeat, shape,
+                     note=f'{best.proven.all(1).mean():.0%} of our lists proven; of first answers of {width} '
+                          f'beams, {proven:.0%}')
 
 # %% ../../nbs/46h_bench_exact.ipynb #46h00011
 def unwrapped_name(rec) -> str: # of an LMRecommender
@@ -86,12 +93,15 @@ def _in_batches(prompts, batch, f): # the answers of f, a batch of prompts after
 
 def _exact_price(k, lm, rec, prompts, batch, budget, repeat, name): # the row of an exact search for k titles, against five beams
     pad, last = rec.tok.pad_token_id, []
-    def ours(): last[:] = _in_batches(prompts, batch, lambda b: tree_best(lm, b, rec.trie, k, budget, pad_id=pad))
+    def ours():
+        last[:] = _in_batches(prompts, batch, lambda b: tree_best(lm, b, rec.trie, k, budget, pad_id=pad))
     beams = lambda: _in_batches(prompts, batch, lambda b: tree_beams(lm, b, rec.trie, k, 5, pad_id=pad))
     r = price_row(f'exact {k}', ours, beams, '5 beams', repeat, name)
     proven, spent = np.mean([b.proven.all(1).mean() for b in last]), np.mean([b.spent.mean() for b in last])
     each = r['ours_s']/len(prompts)
-    return r | dict(note=f"{each:.2f} s a case; {spent:.0f} tokens a case, {proven:.0%} of the lists proven within {budget}")
+    return (r
+            | dict(note=f"{each:.2f} s a case; {spent:.0f} tokens a case, {proven:.0%} of the lists proven "
+                        f"within {budget}"))
 
 # %% ../../nbs/46h_bench_exact.ipynb #63298b5f
 def run_rows(
@@ -116,9 +126,11 @@ def run_rows(
         say(f"{rows[-1]['part']}: {rows[-1]['note']}")
     beams = lambda: _in_batches(prompts, batch, lambda b: tree_beams(lm, b, rec.trie, 5, 5, pad_id=pad))
     reading = lambda: _in_batches(prompts, batch, lambda b: read_prompts(lm, b, pad))
-    rows.append(price_row('5 beams over reading', beams, reading, 'reading the prompts', repeat, shape(prompts), .5))
+    rows.append(price_row('5 beams over reading', beams, reading, 'reading the prompts', repeat,
+                          shape(prompts), .5))
     for w in widths:
-        rows.append(generate_price(f'generate, {w} beams', lm, prompts[:batch], rec.trie, rec.titles, 5, w, repeat, shape(prompts[:batch]),
+        rows.append(generate_price(f'generate, {w} beams', lm, prompts[:batch], rec.trie, rec.titles, 5, w,
+                                   repeat, shape(prompts[:batch]),
                                    budget, pad, rec.titles[0][-1]))
         say(f"{rows[-1]['part']}: {rows[-1]['note']}")
     return rows
@@ -135,7 +147,9 @@ def _shape_rows(name, hidden, layers, vocab, titles, n, repeat, seed): # the row
     rows = [exact_row(f'{name}: all titles', lm, prompts, trie, 5, repeat, shape=shape),
             beams_price(f'{name}: 5 beams', lm, prompts, trie, 5, repeat, shape, 1.),
             reading_price(f'{name}: reading', lm, prompts, trie, 5, repeat, shape, .5)]
-    return rows + [generate_price(f'{name}: generate, {w} beams', lm, prompts, trie, seqs, 5, w, repeat, shape) for w in (5, 20, 50)]
+    return (rows
+            + [generate_price(f'{name}: generate, {w} beams', lm, prompts, trie, seqs, 5, w, repeat, shape)
+               for w in (5, 20, 50)])
 
 # %% ../../nbs/46h_bench_exact.ipynb #46h00018
 def bench_exact(

@@ -61,10 +61,12 @@ def _child(): # runs in the fresh process: job on stdin, result on stdout
     import importlib, json, sys, time
     def peak():
         try:
-            with open('/proc/self/status') as f: return next(int(l.split()[1]) for l in f if l.startswith('VmHWM'))*1024
+            with open('/proc/self/status') as f:
+                return next(int(l.split()[1]) for l in f if l.startswith('VmHWM'))*1024
         except (OSError, StopIteration):
             import resource
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin'
+                    else 1024)
     job, out = json.load(sys.stdin), sys.stdout
     sys.stdout = sys.stderr                       # what the function prints is not the result
     f = importlib.import_module(job['module'])
@@ -73,7 +75,8 @@ def _child(): # runs in the fresh process: job on stdin, result on stdout
     value = f(*job['args'], **job['kwargs'])
     seconds = time.perf_counter() - t
     for name in filter(None, (job['keep'] or '').split('.')): value = getattr(value, name)
-    json.dump(dict(seconds=seconds, peak_gb=peak()/1e9, before_gb=before/1e9, value=None if job['keep'] is None else value), out)
+    json.dump(dict(seconds=seconds, peak_gb=peak()/1e9, before_gb=before/1e9,
+                   value=None if job['keep'] is None else value), out)
 
 # %% ../../nbs/46_speed.ipynb #6a21ae69
 def fresh(
@@ -159,7 +162,8 @@ def row(
     made = provenance()
     out = dict.fromkeys(FIELDS) | dict(bench=bench, part=part, shape=shape) | fields
     out |= dict(threads=threads or torch.get_num_threads(), hardware=hardware(), commit=made['commit'],
-                versions=' '.join([f'python-{platform.python_version()}', *(f'{p}-{version(p)}' for p in packages), made['versions']]))
+                versions=' '.join([f'python-{platform.python_version()}',
+                                   *(f'{p}-{version(p)}' for p in packages), made['versions']]))
     out = {k: v.item() if isinstance(v, np.generic) else v for k, v in out.items()}
     if bad := [k for k, v in out.items() if not isinstance(v, (str, int, float, bool, type(None)))]:
         raise InputError(f"a row is flat, but {bad[0]} is a {type(out[bad[0]]).__name__}; "
@@ -184,7 +188,8 @@ def versus(
     times = dict(ours=[], peer=[])
     for i in range(repeat):
         for name, f in [('ours', ours), ('peer', peer)][::-1 if i % 2 else 1]: times[name].append(clock(f))
-    return row(bench, part, shape, equal=equal, peer=against, target=target, repeats=repeat, **ratio_of(**times), **fields)
+    return row(bench, part, shape, equal=equal, peer=against, target=target, repeats=repeat,
+               **ratio_of(**times), **fields)
 
 def ratio_of(
     ours, peer,    # seconds, turn by turn
@@ -199,7 +204,8 @@ def _time(s): # seconds in a readable unit
     if s is None or s != s: return ''
     return f'{s*1e6:.3g} µs' if s < 1e-3 else f'{s*1e3:.3g} ms' if s < 1 else f'{s:.3g} s'
 
-def _times(x): return '' if x is None or x != x else f'{x:.2f}' if x < 10 else f'{x:,.0f}' if x >= 100 else f'{x:.1f}'
+def _times(x):
+    return '' if x is None or x != x else f'{x:.2f}' if x < 10 else f'{x:,.0f}' if x >= 100 else f'{x:.1f}'
 
 def _verdict(r): # met or missed
     if _times(r.get('target')) == '': return ''
@@ -220,9 +226,12 @@ def to_table(
     def line(r):
         text = lambda k: '' if r.get(k) is None or r[k] != r[k] else str(r[k])
         low, high = _times(r.get('ratio_low')), _times(r.get('ratio_high'))
-        return {'bench': r['bench'], 'part': r['part'], 'size': r['shape'], 'ours': _time(r.get('ours_s')), 'peer': _time(r.get('peer_s')),
-                'ratio': _times(r.get('ratio')), 'spread': f'{low} to {high}' if low else '', 'promised': _verdict(r),
-                'peak GB': _times(r.get('peak_gb')), 'the peer is': text('peer'), 'equal': text('equal'), 'note': text('note')}
+        return {'bench': r['bench'], 'part': r['part'], 'size': r['shape'], 'ours': _time(r.get('ours_s')),
+                'peer': _time(r.get('peer_s')),
+                'ratio': _times(r.get('ratio')), 'spread': f'{low} to {high}' if low else '',
+                'promised': _verdict(r),
+                'peak GB': _times(r.get('peak_gb')), 'the peer is': text('peer'), 'equal': text('equal'),
+                'note': text('note')}
     out = pd.DataFrame([line(r) for r in _listed(rows)])
     return out.loc[:, [c for c in out if (out[c] != '').any()]]
 
@@ -231,7 +240,9 @@ def to_text(rows) -> str:
     "The table for the terminal, then what each row was compared with."
     t = to_table(rows)
     wide = [c for c in ('the peer is', 'equal', 'note') if c in t]
-    told = [f"{p}: " + '; '.join(f"{'equal results, ' if c == 'equal' else c + ' ' if c != 'note' else ''}{v}" for c, v in zip(wide, values) if v)
+    told = [f"{p}: "
+            + '; '.join(f"{'equal results, ' if c == 'equal' else c + ' ' if c != 'note' else ''}{v}"
+                        for c, v in zip(wide, values) if v)
             for p, *values in t[['part', *wide]].itertuples(index=False) if any(values)]
     return '\n'.join([t.drop(columns=wide).to_string(index=False), '', *told])
 
@@ -253,10 +264,14 @@ def speed_figure(
     ends = np.array([(r['ratio_low'], r['ratio_high']) for r in rows], float).T
     ax.errorbar(ratio, at, xerr=np.abs(ends - ratio), fmt='none', ecolor='#333333', elinewidth=1, capsize=2)
     goals = [(r['target'], i) for i, r in enumerate(rows) if _times(r.get('target'))]
-    for goal, i in goals: ax.plot([goal]*2, [i - .4, i + .4], color='black', lw=2.5, label='promised' if (goal, i) == goals[0] else None)
+    for goal, i in goals:
+        ax.plot([goal]*2, [i - .4, i + .4], color='black', lw=2.5,
+                label='promised' if (goal, i) == goals[0] else None)
     ax.axvline(1, color='#333333', lw=1)
-    seen, names = [1, *ends.ravel(), *(g for g, _ in goals)], [f"{r['bench']}: {r['part']}{' (missed)'*('MISSED' in _verdict(r))}" for r in rows]
-    ax.set(xlim=(min(seen)/1.5, max(seen)*1.6), ylim=(len(rows) - .4, -.6), yticks=at, yticklabels=names, xlabel='times faster than the peer')
+    seen, names = ([1, *ends.ravel(), *(g for g, _ in goals)],
+                   [f"{r['bench']}: {r['part']}{' (missed)'*('MISSED' in _verdict(r))}" for r in rows])
+    ax.set(xlim=(min(seen)/1.5, max(seen)*1.6), ylim=(len(rows) - .4, -.6), yticks=at, yticklabels=names,
+           xlabel='times faster than the peer')
     ax.xaxis.set_major_formatter(lambda x, _: f'{x:g}x'); ax.grid(axis='y', visible=False); sns.despine(ax=ax)
     if goals: ax.legend(frameon=False, fontsize=8, loc='best')
     return fig
@@ -286,7 +301,9 @@ def find_bench(
 # %% ../../nbs/46_speed.ipynb #20f35b9a
 def _option(key, value, kind): # an option given as text, by its annotation
     if not isinstance(value, str) or kind not in (bool, int, float): return value
-    try: return dict(true=True, false=False)[value.lower()] if kind is bool else int(value) if kind is int else float(Fraction(value))
+    try:
+        return (dict(true=True, false=False)[value.lower()] if kind is bool
+                else int(value) if kind is int else float(Fraction(value)))
     except (KeyError, ValueError, ZeroDivisionError):
         takes = {bool: 'true or false', int: 'a whole number', float: 'a number, such as 0.02 or 1/50'}[kind]
         raise InputError(f"{key} is {value!r}; it takes {takes}") from None
@@ -318,7 +335,8 @@ def run_bench(
     if out is not None: write_rows(out, rows)
     say(); say(to_text(rows))
     if any(r['commit'].endswith('+') for r in rows):
-        say(); say('The library has changes that are not committed (commit ends in +): do not publish these rows.')
+        say()
+        say('The library has changes that are not committed (commit ends in +): do not publish these rows.')
     return rows
 
 # %% ../../nbs/46_speed.ipynb #9e6a8f23
@@ -353,14 +371,16 @@ def growth_figure(
     rows,  # dict rows of the part `growth`: negatives, prompt, vocab, flops, ours_s and perhaps peer_s
 ) -> Chart:
     "Time of a step against negatives, prompt and vocabulary, with the model through it."
-    rows, keys = [r for r in _listed(rows) if r['part'] == 'growth'], dict(negatives='rejected titles N', prompt='prompt tokens P', vocab='vocabulary V')
+    rows, keys = ([r for r in _listed(rows) if r['part'] == 'growth'],
+                  dict(negatives='rejected titles N', prompt='prompt tokens P', vocab='vocabulary V'))
     if not rows: raise InputError("none of the rows is of the part 'growth', so there is no cost to draw")
     fit, usual = cost_model(rows), {k: _common(rows, k) for k in keys}
     with sns.axes_style('whitegrid', {'grid.color': '#e6e6e6', 'axes.edgecolor': '#888888'}):
         fig = Chart(figsize=(8.4, 2.9), layout='constrained')
         axes = fig.subplots(1, 3, sharey=True)
     for ax, (key, name) in zip(axes, keys.items()):
-        line = sorted([r for r in rows if all(r[k] == usual[k] for k in keys if k != key)], key=lambda r: r[key])
+        line = sorted([r for r in rows if all(r[k] == usual[k] for k in keys if k != key)],
+                      key=lambda r: r[key])
         x = [r[key] for r in line]
         if pairs := [(r[key], r['peer_s']) for r in line if key == 'negatives' and _times(r.get('peer_s'))]:
             at, took = map(np.array, zip(*pairs))
@@ -368,6 +388,9 @@ def growth_figure(
             ax.plot(at, took, 'o', color=SLOWER, ms=5, label='the peer, a pair for each')
         ax.plot(x, [fit['a'] + fit['b']*r['flops'] for r in line], color='black', lw=1, label='a + b F')
         ax.plot(x, [r['ours_s'] for r in line], 'o', color=FASTER, ms=5, label='a tree step')
-        ax.set(xscale='log', yscale='log', xlabel=name, xticks=x, xticklabels=[f'{v:g}' if v < 1000 else f'{v/1000:.0f}k' for v in x]); ax.minorticks_off(); sns.despine(ax=ax)
-    axes[0].set_ylabel('seconds a step'); axes[0].yaxis.set_major_formatter(lambda y, _: f'{y:g}'); axes[0].legend(frameon=False, fontsize=7)
+        ax.set(xscale='log', yscale='log', xlabel=name, xticks=x,
+               xticklabels=[f'{v:g}' if v < 1000 else f'{v/1000:.0f}k' for v in x])
+        ax.minorticks_off(); sns.despine(ax=ax)
+    axes[0].set_ylabel('seconds a step')
+    axes[0].yaxis.set_major_formatter(lambda y, _: f'{y:g}'); axes[0].legend(frameon=False, fontsize=7)
     return fig

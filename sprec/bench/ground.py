@@ -26,7 +26,8 @@ def made_texts(
     if min(n_titles, n_texts) < 1:
         raise InputError(f"a bench needs titles and texts, got {n_titles} and {n_texts}")
     rng = np.random.default_rng(seed)
-    titles = make_titles(np.eye(12, dtype=bool)[np.arange(n_titles) % 12] | (rng.random((n_titles, 12)) < .1), rng)
+    titles = make_titles(np.eye(12, dtype=bool)[np.arange(n_titles) % 12] | (rng.random((n_titles, 12)) < .1),
+                         rng)
     letters, texts = np.array(list('abcdefghijklmnopqrstuvwxyz')), []
     for i in rng.integers(0, n_titles, n_texts):
         text = np.array(list(titles[i]))
@@ -37,7 +38,8 @@ def made_texts(
 # %% ../../nbs/46c_bench_ground.ipynb #25894b41
 def all_ranks(queries, vectors) -> torch.Tensor: # int64 [N, I]: the place of every title for every text
     "Distances, sorted twice."
-    return torch.cdist(torch.as_tensor(queries), torch.as_tensor(vectors), p=2).argsort(dim=-1).argsort(dim=-1)
+    return torch.cdist(torch.as_tensor(queries), torch.as_tensor(vectors),
+                       p=2).argsort(dim=-1).argsort(dim=-1)
 
 def cdist_topk(queries, vectors, k:int) -> torch.Tensor: # int64 [N, k]
     "Distances, and the k smallest."
@@ -84,22 +86,33 @@ def bench_ground(
     say(f'making {n_titles:,} titles and {n_texts:,} texts')
     rng, encode = np.random.default_rng(seed), NgramEncoder(dim)
     titles, texts = made_texts(n_titles, n_texts, seed)
-    grounder, drawn = Grounder(Catalog(titles), encode), [rng.normal(size=(n, dim)).astype(np.float32) for n in (n_titles, n_texts)]
-    made, size = (grounder.index.vectors.numpy(), encode(texts)), f'{n_texts:,} texts, {n_titles:,} titles, dimension {dim}, k = {k}'
+    grounder, drawn = (Grounder(Catalog(titles), encode),
+                       [rng.normal(size=(n, dim)).astype(np.float32) for n in (n_titles, n_texts)])
+    made, size = (grounder.index.vectors.numpy(),
+                  encode(texts)), f'{n_texts:,} texts, {n_titles:,} titles, dimension {dim}, k = {k}'
     sort, top = 'torch.cdist, then argsort twice', 'torch.cdist, then topk'
     with _threads(threads):
         def compare(part, ours, peer, vectors, against, **more):
             say(part)
             q, other = vectors[1], int((named(ours(), k) != named(peer(), k)).sum())
-            return versus(ours, peer, same_neighbours(q, vectors[0], k), 'true distances of the named titles, relative', 'ground', part, size, against, repeat, tol=1e-5,
-                          other_titles=other, note=f"{other} of {n_texts*k:,} places name another title at the same distance" if other else None, threads=threads, **more)
+            return versus(ours, peer, same_neighbours(q, vectors[0], k),
+                          'true distances of the named titles, relative', 'ground', part, size, against,
+                          repeat, tol=1e-5,
+                          other_titles=other,
+                          note=f"{other} of {n_texts*k:,} places name another title at the same distance"
+                          if other else None, threads=threads, **more)
         index = {id(vs): Neighbours(vs[0]) for vs in (drawn, made)}
         search = lambda vs: index[id(vs)].search(vs[1], k)[0]
         build = timed(lambda: Neighbours(drawn[0]), repeat)['median']
-        return [compare('normal vectors', lambda: search(drawn), lambda: all_ranks(drawn[1], drawn[0]), drawn, sort, target=20., build_s=build),
-                compare('normal vectors, index built each time', lambda: Neighbours(drawn[0]).search(drawn[1], k)[0], lambda: all_ranks(drawn[1], drawn[0]), drawn, sort),
+        return [compare('normal vectors', lambda: search(drawn), lambda: all_ranks(drawn[1], drawn[0]), drawn,
+                        sort, target=20., build_s=build),
+                compare('normal vectors, index built each time',
+                        lambda: Neighbours(drawn[0]).search(drawn[1], k)[0],
+                        lambda: all_ranks(drawn[1], drawn[0]), drawn, sort),
                 compare('titles', lambda: search(made), lambda: all_ranks(made[1], made[0]), made, sort),
-                compare('texts to items', lambda: _loose(grounder, texts, k), lambda: all_ranks(encode(texts), made[0]), made, sort),
-                compare('normal vectors, against topk', lambda: search(drawn), lambda: cdist_topk(drawn[1], drawn[0], k), drawn, top)]
+                compare('texts to items', lambda: _loose(grounder, texts, k),
+                        lambda: all_ranks(encode(texts), made[0]), made, sort),
+                compare('normal vectors, against topk', lambda: search(drawn),
+                        lambda: cdist_topk(drawn[1], drawn[0], k), drawn, top)]
 
 def _loose(grounder, texts, k): return grounder.ground(texts, k).items

@@ -18,8 +18,10 @@ from ..models import merged_lora
 from ..trie import build_trie
 
 # %% ../../nbs/46i_bench_lm.ipynb #46900006
-SMOLLM2 = dict(vocab_size=49_152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3, head_dim=64)
-SMALL = dict(vocab_size=200, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8)
+SMOLLM2 = dict(vocab_size=49_152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30,
+               num_attention_heads=9, num_key_value_heads=3, head_dim=64)
+SMALL = dict(vocab_size=200, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, head_dim=8)
 
 def adapted(
     shape:dict,         # as SMOLLM2
@@ -27,33 +29,43 @@ def adapted(
     seed:int=0,
 ):                      # in training mode, fp32, on the CPU
     "A Llama of a given shape with random weights, and a LoRA adapter of rank 16 to train."
-    rest = dict(max_position_embeddings=1024, tie_word_embeddings=True, pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS)
+    rest = dict(max_position_embeddings=1024, tie_word_embeddings=True, pad_token_id=PAD, bos_token_id=BOS,
+                eos_token_id=EOS)
     return lora_lm(shape | rest, device='cpu', seed=seed, dtype=torch.float32, dropout=dropout)
 
 # %% ../../nbs/46i_bench_lm.ipynb #46900009
-def step_rows(shape:dict, batch:int=4, steps:int=2, prompt:int=125, repeat:int=1, size:int=1024, seed:int=0, say=lambda text='': None) -> list:
+def step_rows(shape:dict, batch:int=4, steps:int=2, prompt:int=125, repeat:int=1, size:int=1024, seed:int=0,
+              say=lambda text='': None) -> list:
     "SFT and DPO steps against TRL's trainers and against plain matrix products, and what dropout costs."
     lm, vocab = adapted(shape, seed=seed), shape['vocab_size']
     tok, rows = numbered_words(vocab), random_rows(batch*steps, 1, prompt, vocab, seed)
     words = f"batch {batch}, prompts of about {prompt} tokens; {sum(p.numel() for p in lm.parameters())/1e6:.0f} million weights, LoRA of rank 16"
     say('SFT step'); out = [sft_row('SFT step', lm, tok, rows, batch, words, repeat, seed=seed, target=2.)]
-    say('DPO step'); out.append(dpo_row('DPO step', lm, tok, rows, batch, words, repeat, seed=seed, target=4.))
-    say('share of matrix products'); out.append(limit_row('SFT step, share of torch.mm', lm, rows[:batch], words, 2*repeat, size) | dict(target=.75))
+    say('DPO step')
+    out.append(dpo_row('DPO step', lm, tok, rows, batch, words, repeat, seed=seed, target=4.))
+    say('share of matrix products')
+    out.append(limit_row('SFT step, share of torch.mm', lm, rows[:batch], words, 2*repeat, size)
+               | dict(target=.75))
     out.append(share_row('DPO step, share of torch.mm', lm, rows[:batch], words, 2*repeat, size))
-    say('dropout'); out.append(limit_row('SFT step with dropout .05, share of torch.mm', adapted(shape, .05, seed), rows[:batch], words, 2*repeat, size))
+    say('dropout')
+    out.append(limit_row('SFT step with dropout .05, share of torch.mm', adapted(shape, .05, seed),
+                         rows[:batch], words, 2*repeat, size))
     return [r | dict(bench='lm') for r in out]
 
 # %% ../../nbs/46i_bench_lm.ipynb #46900013
-def answer_rows(shape:dict, cases:int=4, prompt:int=125, titles:int=10_000, repeat:int=1, seed:int=0, say=lambda text='': None) -> list:
+def answer_rows(shape:dict, cases:int=4, prompt:int=125, titles:int=10_000, repeat:int=1, seed:int=0,
+                say=lambda text='': None) -> list:
     "Five beams against `generate`."
     lm, vocab = adapted(shape, seed=seed).eval(), shape['vocab_size']
     seqs, prompts = random_titles(titles, vocab, seed), random_prompts(cases, prompt, vocab, seed + 1)
-    trie, root, found = build_trie(seqs), dict_trie(seqs), {tuple(s): i for i, s in reversed(list(enumerate(seqs)))}
+    trie, root, found = (build_trie(seqs), dict_trie(seqs),
+                         {tuple(s): i for i, s in reversed(list(enumerate(seqs)))})
     words = f"{cases} prompts of about {prompt} tokens, {titles:,} titles; {sum(p.numel() for p in lm.parameters())/1e6:.0f} million weights"
     def ours():
         with merged_lora(lm): return tree_beams(lm, prompts, trie, 5)[0].numpy()
     say('five beams')
-    return [versus(ours, lambda: generate_beams(lm, prompts, root, found, 5, trie.depth), largest_difference, 'items, in order', 'lm', '5 beams', words,
+    return [versus(ours, lambda: generate_beams(lm, prompts, root, found, 5, trie.depth), largest_difference,
+                   'items, in order', 'lm', '5 beams', words,
                    'generate with prefix_allowed_tokens_fn', repeat, target=3.)]
 
 # %% ../../nbs/46i_bench_lm.ipynb #46900016
@@ -73,5 +85,9 @@ def bench_lm(
     out = step_rows(shape, batch, steps, prompt, repeat, 64 if small else 1024, seed, say)
     out += answer_rows(shape, batch, prompt, 100 if small else 10_000, repeat, seed, say)
     if not round: return out
-    whole = dict(hidden=shape['hidden_size'], layers=shape['num_hidden_layers'], vocab=4096 if small else shape['vocab_size'])
-    return out + [r | dict(bench='lm') for r in bench_round(cases=16, test=8, items=60 if small else 1000, repeat=repeat, seed=seed, say=say, **whole)]
+    whole = dict(hidden=shape['hidden_size'], layers=shape['num_hidden_layers'],
+                 vocab=4096 if small else shape['vocab_size'])
+    return (out
+            + [r | dict(bench='lm')
+               for r in bench_round(cases=16, test=8, items=60 if small else 1000, repeat=repeat, seed=seed,
+                                    say=say, **whole)])

@@ -42,7 +42,9 @@ def paper_loops(
             _share(row[:k], categories, given)
         slots, a, b = len(items)*k, sum(given.values()), sum(took.values())
         gap = [given[g]/a - took[g]/b for g in names]
-        out |= {f'DivRatio@{k}': len(seen)/slots, f'ORRatio@{k}': sum(sorted(shown.values(), reverse=True)[:3])/slots, f'MGU@{k}': sum(map(abs, gap))/len(gap),
+        out |= {f'DivRatio@{k}': len(seen)/slots,
+                f'ORRatio@{k}': sum(sorted(shown.values(), reverse=True)[:3])/slots,
+                f'MGU@{k}': sum(map(abs, gap))/len(gap),
                 f'DGU@{k}': max(gap) - min(gap), f'HR@{k}': hits/len(items), f'NDCG@{k}': gain/len(items)}
     return out
 
@@ -69,23 +71,31 @@ def other_loops(
                 shown[i] = shown.get(i, 0) + 1
                 valid += 1; popular += counts[i]; tail += i not in head; new += i not in past
             apart += _unlike(_share(past, categories, {}), _share(row[:k], categories, {}))
-        gini = sum((2*place - len(counts) - 1)*n for place, n in enumerate(sorted(shown.values()), len(counts) - len(shown) + 1))
-        out |= {f'Entropy@{k}': -sum(n/valid*math.log(n/valid) for n in shown.values()), f'Gini@{k}': gini/(len(counts)*valid), f'Coverage@{k}': len(shown)/len(counts),
-                f'PopLift@{k}': popular/valid/(took/n_took) - 1, f'Valid@{k}': valid/slots, f'TrainLift@{k}': popular/valid/usual - 1,
-                f'LongTail@{k}': tail/slots, f'Novelty@{k}': new/slots, f'Calibration@{k}': sum(apart)/len(apart)}
+        gini = sum((2*place - len(counts) - 1)*n
+                   for place, n in enumerate(sorted(shown.values()), len(counts) - len(shown) + 1))
+        out |= {f'Entropy@{k}': -sum(n/valid*math.log(n/valid) for n in shown.values()),
+                f'Gini@{k}': gini/(len(counts)*valid), f'Coverage@{k}': len(shown)/len(counts),
+                f'PopLift@{k}': popular/valid/(took/n_took) - 1, f'Valid@{k}': valid/slots,
+                f'TrainLift@{k}': popular/valid/usual - 1,
+                f'LongTail@{k}': tail/slots, f'Novelty@{k}': new/slots,
+                f'Calibration@{k}': sum(apart)/len(apart)}
     return out
 
 def _unlike(p, q, alpha=.01): # [KL(p || smoothed q)], or [] where p is empty
     a, b = sum(p.values()), sum(q.values())
-    return [sum(w/a*math.log(w/a / ((1-alpha)*(q.get(g, 0.)/b if b else 0.) + alpha*w/a)) for g, w in p.items())] if p else []
+    return ([sum(w/a*math.log(w/a / ((1-alpha)*(q.get(g, 0.)/b if b else 0.) + alpha*w/a))
+                 for g, w in p.items())]
+            if p else [])
 
 # %% ../../nbs/46d_bench_metrics.ipynb #09a7b66f
 def loops(items, cases:Cases, catalog:Catalog, ks, as_lists:bool=False):
     "A function without arguments that measures everything with loops, everything it needs prepared."
     names = catalog.categories
-    categories, counts = [[names[g] for g in np.flatnonzero(row)] for row in catalog.membership], catalog.counts.tolist()
+    categories, counts = ([[names[g] for g in np.flatnonzero(row)] for row in catalog.membership],
+                          catalog.counts.tolist())
     items, histories, targets = (a.tolist() if as_lists else a for a in (items, cases.history, cases.target))
-    return lambda: paper_loops(items, histories, targets, categories, names, ks) | other_loops(items, histories, categories, counts, ks)
+    return lambda: paper_loops(items, histories, targets, categories, names, ks) | other_loops(items,
+            histories, categories, counts, ks)
 
 # %% ../../nbs/46d_bench_metrics.ipynb #7792be8b
 def made_up(
@@ -98,8 +108,10 @@ def made_up(
     rng = np.random.default_rng(seed)
     member = rng.random((items, categories)) < .8/categories
     member[np.arange(items), rng.integers(0, categories, items)] = True
-    catalog = Catalog([f'Item {i}' for i in range(items)], [f'Group {g}' for g in range(categories)], member, (2000/np.arange(1, items+1)**.7).astype(int))
-    return (items*rng.random((cases, k))**3).astype(np.int32), Cases(rng.integers(0, items, (cases, 10)), rng.integers(0, items, cases)), catalog
+    catalog = Catalog([f'Item {i}' for i in range(items)], [f'Group {g}' for g in range(categories)], member,
+                      (2000/np.arange(1, items+1)**.7).astype(int))
+    return (items*rng.random((cases, k))**3).astype(np.int32), Cases(rng.integers(0, items, (cases, 10)),
+            rng.integers(0, items, cases)), catalog
 
 def bench_metrics(
     say=lambda text='': None, # called with lines of text
@@ -120,8 +132,10 @@ def bench_metrics(
             say(f'{cases:,} cases, {n:,} items, against {name}')
             peer = loops(r, c, catalog, ks, as_lists)
             def many(f): return lambda: [f() for _ in range(calls)][-1]
-            line = versus(many(lambda: evaluate(r, c, catalog, ks)), many(peer), largest_difference, '45 numbers', 'metrics', f'{name}, {n:,} items',
-                f'{cases:,} cases, k = 1, 5, 10', f'plain Python {name}, per row and per k', repeat=repeat, tol=1e-9, target=100., threads=1,
+            line = versus(many(lambda: evaluate(r, c, catalog, ks)), many(peer), largest_difference,
+                          '45 numbers', 'metrics', f'{name}, {n:,} items',
+                f'{cases:,} cases, k = 1, 5, 10', f'plain Python {name}, per row and per k', repeat=repeat,
+                tol=1e-9, target=100., threads=1,
                 note=f'seconds are for {calls} evaluations')
             out.append(line)
     return out

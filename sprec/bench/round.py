@@ -41,7 +41,8 @@ def made_round(
     titles = list(dict.fromkeys(words() for _ in range(2*items)))[:items]
     member = rng.random((items, 10)) < .1
     member[np.arange(items), rng.integers(0, 10, items)] = True
-    catalog, template = Catalog(titles, [f'Group {g}' for g in range(10)], member), Template('alpaca', 'movie')
+    catalog, template = (Catalog(titles, [f'Group {g}' for g in range(10)], member),
+                         Template('alpaca', 'movie'))
     tok = tiny_tokenizer([template.completion(t) for t in titles] + [template.prompt(titles[:2])])
     if len(tok) > vocab:
         raise InputError(f"the titles have {len(tok):,} different tokens and the model only {vocab:,}; "
@@ -64,8 +65,12 @@ def our_round(rec, cases, test, play:Play, seed:int) -> dict:
     t = time.perf_counter()
     recs = rec.recommend(test, max(KS))
     metrics = evaluate(recs, test, rec.catalog, KS)
-    return dict(seconds=dict(negatives=log['seconds_negatives'], SFT=log['seconds_sft'], DPO=log['seconds_reference'] + log['seconds_dpo'], evaluation=time.perf_counter() - t),
-                negatives=made[0].items[:, 0].tolist(), losses=[v for x in lines for k, v in x.items() if k.endswith('/loss')], items=np.asarray(recs.items).tolist(), metrics=metrics)
+    return dict(seconds=dict(negatives=log['seconds_negatives'], SFT=log['seconds_sft'],
+                             DPO=log['seconds_reference'] + log['seconds_dpo'],
+                             evaluation=time.perf_counter() - t),
+                negatives=made[0].items[:, 0].tolist(),
+                losses=[v for x in lines for k, v in x.items() if k.endswith('/loss')],
+                items=np.asarray(recs.items).tolist(), metrics=metrics)
 
 # %% ../../nbs/46g_bench_round.ipynb #c2159d1f
 # of N x k texts, best first
@@ -76,16 +81,20 @@ def generate_texts(lm, tok, prompts, root:dict, k:int, depth:int, rows:int=64) -
     for a in range(0, len(prompts), rows):
         some = prompts[a:a+rows]
         width = max(map(len, some))
-        ids, real = (torch.tensor([[pad]*(width - len(p)) + f(p) for p in some]) for pad, f in ((PAD, list), (0, lambda p: [1]*len(p))))
-        got = lm.generate(ids, attention_mask=real, num_beams=k, num_return_sequences=k, max_new_tokens=depth, do_sample=False, prefix_allowed_tokens_fn=callback(root, width),
-                          pad_token_id=PAD, eos_token_id=EOS, **(dict(length_penalty=0., early_stopping=False) if k > 1 else {}))
+        ids, real = (torch.tensor([[pad]*(width - len(p)) + f(p) for p in some])
+                     for pad, f in ((PAD, list), (0, lambda p: [1]*len(p))))
+        got = lm.generate(ids, attention_mask=real, num_beams=k, num_return_sequences=k, max_new_tokens=depth,
+                          do_sample=False, prefix_allowed_tokens_fn=callback(root, width),
+                          pad_token_id=PAD, eos_token_id=EOS,
+                          **(dict(length_penalty=0., early_stopping=False) if k > 1 else {}))
         out += tok.batch_decode(got[:, width:], skip_special_tokens=True)
     return out
 
 def ranked(texts, vectors, encode, rows:int=500) -> np.ndarray: # int64: the title of rank 0 for each text
     "Texts to items, by a table of ranks."
     plain = [t.strip().strip('"') for t in texts]
-    return np.concatenate([all_ranks(encode(plain[a:a+rows]), vectors).argmin(1).numpy() for a in range(0, len(plain), rows)])
+    return np.concatenate([all_ranks(encode(plain[a:a+rows]), vectors).argmin(1).numpy()
+                           for a in range(0, len(plain), rows)])
 
 # %% ../../nbs/46g_bench_round.ipynb #7b95f121
 def _trained(trainer): # losses of a stage
@@ -100,7 +109,8 @@ def general_round(rec, cases, test, play:Play, seed:int) -> dict:
     def lap(name): clock.append(time.perf_counter()); seconds[name] = clock[-1] - clock[-2]
     root, depth, encode = dict_trie(rec.titles), max(map(len, rec.titles)), NgramEncoder()
     vectors = encode(list(catalog.titles))
-    answer = lambda some, k: ranked(generate_texts(lm.eval(), tok, rec.prompts(some), root, k, depth), vectors, encode).reshape(-1, k)
+    answer = lambda some, k: ranked(generate_texts(lm.eval(), tok, rec.prompts(some), root, k, depth),
+                                    vectors, encode).reshape(-1, k)
     items = answer(cases, 1)[:, 0]
     lap('negatives')
     write = lambda i: rec.template.completion(catalog.titles[i])
@@ -108,17 +118,26 @@ def general_round(rec, cases, test, play:Play, seed:int) -> dict:
     both = dict(lr_scheduler_type='linear', warmup_steps=play.warmup_steps)
     with tempfile.TemporaryDirectory() as folder:
         rows = Dataset.from_dict(dict(prompt=prompts, completion=[write(i) for i in cases.target]))
-        losses = _trained(SFTTrainer(lm, args=SFTConfig(folder, **both, **shared_settings(play.round_sft_batch, play.round_sft_lr, seed_for(seed, 1))), train_dataset=rows, processing_class=tok))
+        losses = _trained(SFTTrainer(lm,
+                                     args=SFTConfig(folder, **both,
+                                                    **shared_settings(play.round_sft_batch, play.round_sft_lr,
+                                                            seed_for(seed, 1))), train_dataset=rows,
+                                                            processing_class=tok))
         lap('SFT')
-        pairs = [dict(prompt=p, chosen=write(t), rejected=write(i)) for p, t, i in zip(prompts, cases.target, items) if t != i]
-        args = DPOConfig(folder, beta=play.beta, **both, **shared_settings(play.dpo_batch, play.dpo_lr, seed_for(seed, 2)))
-        losses += _trained(DPOTrainer(lm, ref_model=copy.deepcopy(lm), args=args, train_dataset=Dataset.from_list(pairs), processing_class=tok))
+        pairs = [dict(prompt=p, chosen=write(t), rejected=write(i))
+                 for p, t, i in zip(prompts, cases.target, items) if t != i]
+        args = DPOConfig(folder, beta=play.beta, **both,
+                         **shared_settings(play.dpo_batch, play.dpo_lr, seed_for(seed, 2)))
+        losses += _trained(DPOTrainer(lm, ref_model=copy.deepcopy(lm), args=args,
+                                      train_dataset=Dataset.from_list(pairs), processing_class=tok))
         lap('DPO')
     recs = answer(test, max(KS))
     names = catalog.categories
-    metrics = paper_loops(recs, test.history, test.target, [[names[g] for g in np.flatnonzero(r)] for r in catalog.membership], names, KS)
+    metrics = paper_loops(recs, test.history, test.target,
+                          [[names[g] for g in np.flatnonzero(r)] for r in catalog.membership], names, KS)
     lap('evaluation')
-    return dict(seconds=seconds, negatives=np.where(items == cases.target, -1, items).tolist(), losses=losses, items=recs.tolist(), metrics=metrics)
+    return dict(seconds=seconds, negatives=np.where(items == cases.target, -1, items).tolist(), losses=losses,
+                items=recs.tolist(), metrics=metrics)
 
 # %% ../../nbs/46g_bench_round.ipynb #bd593231
 def rounds_apart(
@@ -126,7 +145,8 @@ def rounds_apart(
 ) -> float:     # the largest relative difference of a loss; infinite if a negative, an item or a metric differs
     "How far two rounds are apart."
     same = a['negatives'] == b['negatives'] and a['items'] == b['items'] and len(a['losses']) == len(b['losses'])
-    if not same or any(abs(v - a['metrics'].get(k, np.inf)) > 1e-9 for k, v in b['metrics'].items()): return float('inf')
+    if not same or any(abs(v - a['metrics'].get(k, np.inf)) > 1e-9 for k, v in b['metrics'].items()):
+        return float('inf')
     return float(np.abs(np.array(a['losses'])/b['losses'] - 1).max())
 
 # %% ../../nbs/46g_bench_round.ipynb #5139a890
@@ -137,26 +157,38 @@ def side(
     "One side of the comparison, from nothing."
     torch.set_num_threads(threads)
     world = made_round(seed=seed, **sizes)
-    with no_notices(): return dict(ours=our_round, general=general_round)[name](*world, Play(cases_per_round=len(world[1]), **PLAY), seed)
+    with no_notices():
+        return dict(ours=our_round, general=general_round)[name](*world,
+                Play(cases_per_round=len(world[1]), **PLAY), seed)
 
-def _percent(seconds): total = sum(seconds.values()); return ', '.join(f'{k} {v/total:.0%}' for k, v in seconds.items())
+def _percent(seconds):
+    total = sum(seconds.values()); return ', '.join(f'{k} {v/total:.0%}' for k, v in seconds.items())
 
 def round_rows(sides, shape:str, threads:int) -> list:
     "Rows from what fresh processes said: dict of ours and general, each a list, turn by turn."
     a, b = (sides[k][0]['value'] for k in ('ours', 'general'))
-    equal = must_agree(rounds_apart(a, b), 'negatives, items and metrics exactly, losses of all steps relative', 1e-4)
+    equal = must_agree(rounds_apart(a, b),
+                       'negatives, items and metrics exactly, losses of all steps relative', 1e-4)
     times = {k: [turn['value']['seconds'] for turn in v] for k, v in sides.items()}
-    peak, before = ({k: max(turn[f] for turn in v) for k, v in sides.items()} for f in ('peak_gb', 'before_gb'))
+    peak, before = ({k: max(turn[f] for turn in v) for k, v in sides.items()}
+                    for f in ('peak_gb', 'before_gb'))
     median = {k: {p: float(np.median([t[p] for t in v])) for p in v[0]} for k, v in times.items()}
-    note = (f"ours: {_percent(median['ours'])}; peer: {_percent(median['general'])}; peak of {peak['ours']:.2f} GB, the peer's {peak['general']:.2f}"
+    note = (f"ours: {_percent(median['ours'])}; peer: {_percent(median['general'])}; peak of "
+            f"{peak['ours']:.2f} GB, the peer's {peak['general']:.2f}"
             f" ({'no higher, as promised' if peak['ours'] <= peak['general'] else 'HIGHER than the peer, MISSED'}), of which the libraries {before['ours']:.2f}")
-    made = lambda part, pick, **kw: row('round', part, shape, threads=threads, repeats=len(sides['ours']), equal=equal, peer=PEER[part],
-                                        **ratio_of([pick(t) for t in times['ours']], [pick(t) for t in times['general']]), **kw)
-    return [made('a round', lambda t: sum(t.values()), target=5., peak_gb=peak['ours'], peer_peak_gb=peak['general'], note=note),
+    made = lambda part, pick, **kw: row('round', part, shape, threads=threads, repeats=len(sides['ours']),
+                                        equal=equal, peer=PEER[part],
+                                        **ratio_of([pick(t) for t in times['ours']],
+                                                   [pick(t) for t in times['general']]), **kw)
+    return [made('a round', lambda t: sum(t.values()), target=5., peak_gb=peak['ours'],
+                 peer_peak_gb=peak['general'], note=note),
             *(made(p, lambda t: t[p]) for p in times['ours'][0])]
 
-PEER = {'a round': 'generate, SFTTrainer, DPOTrainer, a table sorted twice, loops', 'negatives': 'generate, greedy, with a callback; table sorted twice',
-        'SFT': 'trl.SFTTrainer, made and trained', 'DPO': 'trl.DPOTrainer, made and trained, reference model in each step', 'evaluation': 'generate, 5 beams, with a callback; table sorted twice; loops'}
+PEER = {'a round': 'generate, SFTTrainer, DPOTrainer, a table sorted twice, loops',
+        'negatives': 'generate, greedy, with a callback; table sorted twice',
+        'SFT': 'trl.SFTTrainer, made and trained',
+        'DPO': 'trl.DPOTrainer, made and trained, reference model in each step',
+        'evaluation': 'generate, 5 beams, with a callback; table sorted twice; loops'}
 
 # %% ../../nbs/46g_bench_round.ipynb #16da3476
 def bench_round(
@@ -176,6 +208,8 @@ def bench_round(
     for i in range(repeat):
         for name in list(sides)[::-1 if i % 2 else 1]:
             say(f"turn {i + 1} of {repeat}: {dict(ours='ours', general='the peer')[name]}")
-            sides[name].append(fresh('sprec.bench.round:side', name, threads, seed, keep='', cases=cases, test=test, items=items, hidden=hidden, layers=layers, vocab=vocab, history=history))
+            sides[name].append(fresh('sprec.bench.round:side', name, threads, seed, keep='', cases=cases,
+                                     test=test, items=items, hidden=hidden, layers=layers, vocab=vocab,
+                                     history=history))
     shape = f"{cases:,} cases, {test:,} to evaluate, {items:,} titles; hidden {hidden}, {layers} layers, V = {vocab:,}"
     return round_rows(sides, shape, threads)

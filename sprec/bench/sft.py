@@ -10,7 +10,8 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 from .frame import row, versus
 from .decode import PAD, random_lm
-from .tree import in_turns, numbered_words, products, random_rows, shared_settings, step_flops, timed_stage
+from .tree import in_turns, numbered_words, products, random_rows
+from .tree import shared_settings, step_flops, timed_stage
 from ..errors import InputError
 from ..sft import CompletionTrainer, SFTCollator, sft_rows
 from ..tree import token_logps
@@ -20,20 +21,29 @@ def completion_stage(lm, tok, rows, **settings) -> dict:
     "SFT with logits at answers only."
     data = sft_rows([r['prompt_ids'] for r in rows], [r['completions'][0] for r in rows])
     extra = dict(max_length=None, dataset_kwargs=dict(skip_prepare_dataset=True))
-    return timed_stage(lm, lambda m, _, folder: CompletionTrainer(m, args=SFTConfig(folder, **extra, **settings), data_collator=SFTCollator(PAD), train_dataset=data, processing_class=tok))
+    return timed_stage(lm,
+                       lambda m, _, folder: CompletionTrainer(m, args=SFTConfig(folder, **extra, **settings),
+                                                              data_collator=SFTCollator(PAD),
+                                                              train_dataset=data, processing_class=tok))
 
 def trl_sft_stage(lm, tok, rows, **settings) -> dict:
     "The same with TRL's trainer, from text."
     write = lambda ids: ' '.join(tok.convert_ids_to_tokens(ids))
-    data = Dataset.from_dict(dict(prompt=[write(r['prompt_ids']) for r in rows], completion=[' ' + write(r['completions'][0][:-1]) for r in rows]))
-    return timed_stage(lm, lambda m, _, folder: SFTTrainer(m, args=SFTConfig(folder, **settings), train_dataset=data, processing_class=tok))
+    data = Dataset.from_dict(dict(prompt=[write(r['prompt_ids']) for r in rows],
+                                  completion=[' ' + write(r['completions'][0][:-1]) for r in rows]))
+    return timed_stage(lm,
+                       lambda m, _, folder: SFTTrainer(m, args=SFTConfig(folder, **settings),
+                                                       train_dataset=data, processing_class=tok))
 
 # %% ../../nbs/46f_bench_sft.ipynb #c0097f70
-def sft_row(part:str, lm, tok, rows, batch:int, shape:str, repeat:int=3, lr:float=2e-4, seed:int=0, target:float=None) -> dict:
+def sft_row(part:str, lm, tok, rows, batch:int, shape:str, repeat:int=3, lr:float=2e-4, seed:int=0,
+            target:float=None) -> dict:
     "SFT against TRL's: losses and gradients of every step, then seconds a step."
     settings = shared_settings(batch, lr, seed)
-    timed = in_turns(lambda: completion_stage(lm, tok, rows, **settings), lambda: trl_sft_stage(lm, tok, rows, **settings), repeat)
-    return row('sft', part, shape, peer='trl.SFTTrainer, fp32, no checkpointing, completions only', target=target, **timed)
+    timed = in_turns(lambda: completion_stage(lm, tok, rows, **settings),
+                     lambda: trl_sft_stage(lm, tok, rows, **settings), repeat)
+    return row('sft', part, shape, peer='trl.SFTTrainer, fp32, no checkpointing, completions only',
+               target=target, **timed)
 
 # %% ../../nbs/46f_bench_sft.ipynb #71e0b788
 def limit_row(part:str, lm, rows, shape:str, repeat:int=5, size:int=1024) -> dict:
@@ -44,9 +54,11 @@ def limit_row(part:str, lm, rows, shape:str, repeat:int=5, size:int=1024) -> dic
     flops = step_flops(lm, *batch['input_ids'].shape, int(keep.sum()))
     def step():
         lm.zero_grad()
-        (-token_logps(lm, batch['shift_labels'], input_ids=batch['input_ids'], attention_mask=batch['attention_mask']).sum()/keep.sum()).backward()
+        (-token_logps(lm, batch['shift_labels'], input_ids=batch['input_ids'],
+                      attention_mask=batch['attention_mask']).sum()/keep.sum()).backward()
         return flops
-    out = versus(step, products(flops, size), lambda a, b: abs(a/b - 1), 'number of operations, relative', 'sft', part, shape, f'as many operations in torch.mm of {size} x {size}', repeat, tol=.01)
+    out = versus(step, products(flops, size), lambda a, b: abs(a/b - 1), 'number of operations, relative',
+                 'sft', part, shape, f'as many operations in torch.mm of {size} x {size}', repeat, tol=.01)
     rate, top = flops/out['ours_s']/1e9, flops/out['peer_s']/1e9
     return out | dict(gflops=rate, mm_gflops=top, note=f"{rate:,.0f} of {top:,.0f} GFLOP/s")
 
@@ -62,9 +74,12 @@ def bench_sft(
     "An SFT step against TRL's trainer, and against plain matrix products."
     if min(batch, steps, repeat) < 1:
         raise InputError(f"batch is {batch}, steps {steps} and repeat {repeat}; each must be at least 1")
-    lm, tok, rows = random_lm(hidden, layers, vocab, seed).train(), numbered_words(vocab), random_rows(batch*steps, 0, prompt, vocab, seed)
+    lm, tok, rows = (random_lm(hidden, layers, vocab, seed).train(), numbered_words(vocab),
+                     random_rows(batch*steps, 0, prompt, vocab, seed))
     shape = f"batch {batch}, P = {prompt}, C = 12; hidden {hidden}, {layers} layers, V = {vocab:,}"
     say('SFT step')
     out = [sft_row('SFT step', lm, tok, rows, batch, shape, repeat, seed=seed, target=3.5)]
     say('share of matrix products')
-    return out + [limit_row('share of torch.mm', lm, rows[:batch], shape, 2*repeat, 1024 if hidden >= 128 else 64)]
+    return (out
+            + [limit_row('share of torch.mm', lm, rows[:batch], shape, 2*repeat,
+                         1024 if hidden >= 128 else 64)])

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, PrinterCallback, TrainerCallback, TrainingArguments
+from transformers import (AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, PrinterCallback,
+    TrainerCallback, TrainingArguments)
 from trl import DPOConfig, DPOTrainer
 from .frame import clock, must_agree, ratio_of, row, versus
 from .decode import BOS, EOS, PAD, QUOTE, random_lm, random_prompts
@@ -40,7 +41,8 @@ def random_rows(
     "Prompts with a chosen title and N rejected ones."
     rng = np.random.default_rng(seed)
     title = lambda: [QUOTE, *rng.integers(4, vocab, rng.integers(7, 12)).tolist(), QUOTE, EOS]
-    return [dict(prompt_ids=p, completions=[title() for _ in range(1 + negatives)]) for p in random_prompts(n, prompt, vocab, seed + 1)]
+    return [dict(prompt_ids=p, completions=[title() for _ in range(1 + negatives)])
+            for p in random_prompts(n, prompt, vocab, seed + 1)]
 
 # %% ../../nbs/46e_bench_tree.ipynb #f83ed164
 def numbered_words(vocab:int) -> PreTrainedTokenizerFast:
@@ -55,16 +57,20 @@ def as_text(
 ) -> Dataset:      # prompt, chosen, rejected: one row for each negative; TRL appends EOS itself
     "Rows as pairs of texts."
     write = lambda ids: ' '.join(tok.convert_ids_to_tokens(ids))
-    pairs = [(write(r['prompt_ids']), ' ' + write(r['completions'][0][:-1]), ' ' + write(c[:-1])) for r in rows for c in r['completions'][1:]]
+    pairs = [(write(r['prompt_ids']), ' ' + write(r['completions'][0][:-1]), ' ' + write(c[:-1]))
+             for r in rows for c in r['completions'][1:]]
     return Dataset.from_dict(dict(zip(('prompt', 'chosen', 'rejected'), map(list, zip(*pairs)))))
 
 # %% ../../nbs/46e_bench_tree.ipynb #2cadff5c
 def shared_settings(batch:int, lr:float=2e-4, seed:int=0, cpu:bool=True) -> dict:
     "The settings of both trainers."
     # newer, older name
-    saving = 'activation_checkpointing' if hasattr(TrainingArguments, 'activation_checkpointing') else 'gradient_checkpointing'
-    return dict(per_device_train_batch_size=batch, per_device_eval_batch_size=batch, learning_rate=lr, num_train_epochs=1, bf16=not cpu, use_cpu=cpu, seed=seed,
-                dataloader_pin_memory=not cpu, report_to='none', logging_steps=1, save_strategy='no', disable_tqdm=True, **{saving: False})
+    saving = ('activation_checkpointing' if hasattr(TrainingArguments, 'activation_checkpointing')
+              else 'gradient_checkpointing')
+    return dict(per_device_train_batch_size=batch, per_device_eval_batch_size=batch, learning_rate=lr,
+                num_train_epochs=1, bf16=not cpu, use_cpu=cpu, seed=seed,
+                dataloader_pin_memory=not cpu, report_to='none', logging_steps=1, save_strategy='no',
+                disable_tqdm=True, **{saving: False})
 
 @contextmanager
 def no_notices():
@@ -120,9 +126,13 @@ def relative(
 # %% ../../nbs/46e_bench_tree.ipynb #4a86f964
 def tree_stage(lm, tok, rows, share:bool=True, **settings) -> dict:
     "DPO on tree rows; each step bears its share of the reference, or none does."
-    data = pref_rows([r['prompt_ids'] for r in rows], [r['completions'][0] for r in rows], [r['completions'][1:] for r in rows])
-    return timed_stage(lm, lambda m, ready, folder: TreePreferenceTrainer(m, args=DPOConfig(folder, max_length=None, **settings), train_dataset=ready, processing_class=tok),
-                       lambda m: reference_logps(m, data, PAD, settings['per_device_train_batch_size']), share)
+    data = pref_rows([r['prompt_ids'] for r in rows], [r['completions'][0] for r in rows],
+                     [r['completions'][1:] for r in rows])
+    def trainer(m, ready, folder):
+        args = DPOConfig(folder, max_length=None, **settings)
+        return TreePreferenceTrainer(m, args=args, train_dataset=ready, processing_class=tok)
+    def reference(m): return reference_logps(m, data, PAD, settings['per_device_train_batch_size'])
+    return timed_stage(lm, trainer, reference, share)
 
 def trl_stage(lm, tok, rows, precompute:bool=False, **settings) -> dict:
     "The same with TRL's trainer: a reference model in every step, or log-probabilities made with the trainer, before the steps."
@@ -130,7 +140,9 @@ def trl_stage(lm, tok, rows, precompute:bool=False, **settings) -> dict:
     def make(m, _, folder):
         # or TRL would load it from disk; under an adapter it is the base
         ref = None if precompute or hasattr(m, 'peft_config') else copy.deepcopy(m)
-        return DPOTrainer(m, ref_model=ref, args=DPOConfig(folder, precompute_ref_log_probs=precompute, **settings), train_dataset=text, processing_class=tok)
+        return DPOTrainer(m, ref_model=ref,
+                          args=DPOConfig(folder, precompute_ref_log_probs=precompute, **settings),
+                          train_dataset=text, processing_class=tok)
     return timed_stage(lm, make)
 
 # %% ../../nbs/46e_bench_tree.ipynb #3eaccc44
@@ -146,8 +158,10 @@ def in_turns(
         for name in list(sides)[::-1 if i % 2 else 1]: got[name].append(sides[name]())
     seconds, whole = ({k: [x[key] for x in v] for k, v in got.items()} for key in ('seconds', 'stage'))
     ours_stage, peer_stage = (float(np.median(whole[k])) for k in ('ours', 'peer'))
-    return dict(equal=equal, repeats=repeat, **ratio_of(**seconds), ours_stage_s=ours_stage, peer_stage_s=peer_stage,
-                note=f"the median step; a stage of {a['steps']} steps, from making the trainer on (TRL's tokenises): "
+    return dict(equal=equal, repeats=repeat, **ratio_of(**seconds), ours_stage_s=ours_stage,
+                peer_stage_s=peer_stage,
+                note=f"the median step; a stage of {a['steps']} steps, from making the trainer on (TRL's "
+                     f"tokenises): "
                      f"{ours_stage:.2f} s against {peer_stage:.2f} s, {peer_stage/ours_stage:.1f}x")
 
 # %% ../../nbs/46e_bench_tree.ipynb #1b17eeec
@@ -159,9 +173,12 @@ def dpo_row(
     "A DPO stage against TRL's: losses and gradients of every step, then the seconds of the median step."
     settings = shared_settings(batch, lr, seed)
     against = f"trl.DPOTrainer, fp32, no checkpointing, {'log-probabilities of the reference made beforehand' if precompute else 'reference model in each step'}"
-    timed = in_turns(lambda: tree_stage(lm, tok, rows, not precompute, **settings), lambda: trl_stage(lm, tok, rows, precompute, **settings), repeat)
-    share = 'training alone, on both sides' if precompute else 'with its share of the reference, on both sides'
-    return row('tree', part, shape, peer=against, target=target, **timed | dict(note=f"{share}; {timed['note']}"))
+    timed = in_turns(lambda: tree_stage(lm, tok, rows, not precompute, **settings),
+                     lambda: trl_stage(lm, tok, rows, precompute, **settings), repeat)
+    share = ('training alone, on both sides' if precompute
+             else 'with its share of the reference, on both sides')
+    return row('tree', part, shape, peer=against, target=target,
+               **timed | dict(note=f"{share}; {timed['note']}"))
 
 # %% ../../nbs/46e_bench_tree.ipynb #1e0edac3
 def gradient_step(
@@ -174,7 +191,9 @@ def gradient_step(
         lp = logps()
         loss = dpo(lp[:, 0], lp[:, 1:], ref[:, 0], ref[:, 1:]).mean()
         loss.backward()
-        return dict(loss=loss.item(), grad_norm=torch.nn.utils.get_total_norm([p.grad for p in lm.parameters() if p.grad is not None]).item())
+        return dict(loss=loss.item(),
+                    grad_norm=torch.nn.utils.get_total_norm([p.grad for p in lm.parameters()
+                                                             if p.grad is not None]).item())
     return step
 
 def both_steps(lm, rows) -> tuple: # (tree, separate): functions
@@ -182,14 +201,20 @@ def both_steps(lm, rows) -> tuple: # (tree, separate): functions
     first = next(unwrap(lm).parameters())
     batch = {k: v.to(first.device) for k, v in TreeCollator(PAD)(rows).items()}
     def scored(f, *args):  # mixed precision for a model in bf16, as in training
-        with torch.autocast(first.device.type, torch.bfloat16, enabled=first.dtype == torch.bfloat16): return f(lm, *args)
+        with torch.autocast(first.device.type, torch.bfloat16, enabled=first.dtype == torch.bfloat16):
+            return f(lm, *args)
     # not the policy itself
-    with torch.no_grad(): ref = scored(branch_logps, batch) - torch.linspace(0, 1, batch['branch_mask'].shape[1], device=first.device)
-    return gradient_step(lm, lambda: scored(branch_logps, batch), ref), gradient_step(lm, lambda: scored(separate_logps, rows, PAD), ref)
+    with torch.no_grad():
+        ref = (scored(branch_logps, batch)
+               - torch.linspace(0, 1, batch['branch_mask'].shape[1], device=first.device))
+    return (gradient_step(lm, lambda: scored(branch_logps, batch), ref),
+            gradient_step(lm, lambda: scored(separate_logps, rows, PAD), ref))
 
-def separate_row(part:str, lm, rows, shape:str, repeat:int=5, tol:float=1e-5, target:float=None, **fields) -> dict:
+def separate_row(part:str, lm, rows, shape:str, repeat:int=5, tol:float=1e-5, target:float=None,
+                 **fields) -> dict:
     "Tree rows against separate rows with logits at titles only."
-    return versus(*both_steps(lm, rows), relative, 'loss and gradient norm, relative', 'tree', part, shape, 'separate rows, logits at completions only', repeat, tol=tol, target=target, **fields)
+    return versus(*both_steps(lm, rows), relative, 'loss and gradient norm, relative', 'tree', part, shape,
+                  'separate rows, logits at completions only', repeat, tol=tol, target=target, **fields)
 
 # %% ../../nbs/46e_bench_tree.ipynb #1b219de8
 def step_flops(
@@ -201,9 +226,12 @@ def step_flops(
     base = unwrap(lm)
     head, config = base.get_output_embeddings(), base.config
     times = lambda w: 3 if w.requires_grad else 2
-    body = sum(2*times(m.weight)*m.weight.numel() for m in base.modules() if isinstance(m, torch.nn.Linear) and m is not head)
-    width = config.num_attention_heads*(getattr(config, 'head_dim', None) or config.hidden_size//config.num_attention_heads)
-    return float(body*rows*length + 2*times(head.weight)*head.weight.numel()*labels + 12*rows*length**2*width*config.num_hidden_layers)
+    body = sum(2*times(m.weight)*m.weight.numel() for m in base.modules()
+               if isinstance(m, torch.nn.Linear) and m is not head)
+    width = config.num_attention_heads*(getattr(config, 'head_dim', None)
+                                        or config.hidden_size//config.num_attention_heads)
+    return float(body*rows*length + 2*times(head.weight)*head.weight.numel()*labels
+                 + 12*rows*length**2*width*config.num_hidden_layers)
 
 def batch_flops(lm, rows) -> float:
     "Operations of the step on tree rows."
@@ -227,13 +255,16 @@ def products(
     return run
 
 def share_row(
-    part:str, lm, rows, shape:str, repeat:int=5, size:int=1024, target:float=None, dtype=torch.float32, **fields,
+    part:str, lm, rows, shape:str, repeat:int=5, size:int=1024, target:float=None, dtype=torch.float32,
+    **fields,
 ) -> dict:
     "The step on tree rows against as many operations in matrix products: the ratio is the share of their rate."
     step, flops = both_steps(lm, rows)[0], batch_flops(lm, rows)
     def ours(): step(); return flops
-    out = versus(ours, products(flops, size, dtype, next(unwrap(lm).parameters()).device), lambda a, b: abs(a/b - 1), 'number of operations, relative', 'tree', part, shape,
-                 f'as many operations in torch.mm of {size} x {size}', repeat, tol=.01, target=target, **fields)
+    out = versus(ours, products(flops, size, dtype, next(unwrap(lm).parameters()).device),
+                 lambda a, b: abs(a/b - 1), 'number of operations, relative', 'tree', part, shape,
+                 f'as many operations in torch.mm of {size} x {size}', repeat, tol=.01, target=target,
+                 **fields)
     batch = TreeCollator(PAD)(rows)
     rate, top = flops/out['ours_s']/1e9, flops/out['peer_s']/1e9
     return out | dict(gflops=rate, mm_gflops=top, tokens_s=int((batch['branch'] >= 0).sum())/out['ours_s'],
@@ -249,36 +280,46 @@ def trl_step(
     with no_notices(), tempfile.TemporaryDirectory() as folder:
         args = DPOConfig(folder, precompute_ref_log_probs=True, **shared_settings(len(rows)))
         t = DPOTrainer(model, args=args, train_dataset=as_text(rows, tok), processing_class=tok)
-    batch = t.data_collator(list(t.train_dataset)) | dict(ref_chosen_logps=ref[:, 0].repeat_interleave(n), ref_rejected_logps=ref[:, 1:].flatten())
+    batch = (t.data_collator(list(t.train_dataset))
+             | dict(ref_chosen_logps=ref[:, 0].repeat_interleave(n), ref_rejected_logps=ref[:, 1:].flatten()))
     model.train()
     def step():
         model.zero_grad()
         loss = t.compute_loss(model, batch)
         loss.backward()
-        return dict(loss=loss.item(), grad_norm=torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]).item())
+        return dict(loss=loss.item(),
+                    grad_norm=torch.nn.utils.get_total_norm([p.grad for p in model.parameters()
+                                                             if p.grad is not None]).item())
     return step
 
 def growth_row(
-    negatives:int, prompt:int, vocab:int, hidden:int=128, layers:int=4, batch:int=8, against:bool=False, repeat:int=3, seed:int=0,
+    negatives:int, prompt:int, vocab:int, hidden:int=128, layers:int=4, batch:int=8, against:bool=False,
+    repeat:int=3, seed:int=0,
 ) -> dict:
     "One point of the cost curve: seconds and operations of a step, perhaps beside TRL's."
-    lm, rows = random_lm(hidden, layers, vocab, seed).train(), random_rows(batch, negatives, prompt, vocab, seed)
+    lm, rows = (random_lm(hidden, layers, vocab, seed).train(),
+                random_rows(batch, negatives, prompt, vocab, seed))
     step, made = both_steps(lm, rows)[0], TreeCollator(PAD)(rows)
-    fields = dict(negatives=negatives, prompt=prompt, vocab=vocab, flops=batch_flops(lm, rows), tokens=int((made['branch'] >= 0).sum()))
+    fields = dict(negatives=negatives, prompt=prompt, vocab=vocab, flops=batch_flops(lm, rows),
+                  tokens=int((made['branch'] >= 0).sum()))
     shape = f"N = {negatives}, P = {prompt}, V = {vocab:,}"
     if not against:
         step()
         t = [clock(step) for _ in range(repeat)]
         return row('tree', 'growth', shape, ours_s=float(np.median(t)), repeats=repeat, **fields)
-    ref = torch.tensor(list(reference_logps(lm, pref_rows(*zip(*[(r['prompt_ids'], r['completions'][0], r['completions'][1:]) for r in rows])), PAD)['ref_logps']))
+    triples = [(r['prompt_ids'], r['completions'][0], r['completions'][1:]) for r in rows]
+    ref = torch.tensor(list(reference_logps(lm, pref_rows(*zip(*triples)), PAD)['ref_logps']))
     ref = ref - torch.linspace(0, 1, negatives + 1)
     own = gradient_step(lm, lambda b=made: branch_logps(lm, b), ref)
-    return versus(own, trl_step(lm, numbered_words(vocab), rows, ref), relative, 'loss and gradient norm, relative', 'tree', 'growth', shape,
+    return versus(own, trl_step(lm, numbered_words(vocab), rows, ref), relative,
+                  'loss and gradient norm, relative', 'tree', 'growth', shape,
                   'the loss of trl.DPOTrainer, one pair for each negative', repeat, tol=1e-5, **fields)
 
 # %% ../../nbs/46e_bench_tree.ipynb #75e9e8fc
-LLAMA_1B = dict(vocab_size=128_256, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32, num_key_value_heads=8, head_dim=64,
-                max_position_embeddings=4096, rms_norm_eps=1e-5, tie_word_embeddings=True, pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS)
+LLAMA_1B = dict(vocab_size=128_256, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16,
+                num_attention_heads=32, num_key_value_heads=8, head_dim=64,
+                max_position_embeddings=4096, rms_norm_eps=1e-5, tie_word_embeddings=True, pad_token_id=PAD,
+                bos_token_id=BOS, eos_token_id=EOS)
 
 def lora_lm(shape=LLAMA_1B, r:int=16, device='cuda', seed:int=0, dtype=torch.bfloat16, dropout:float=0.):
     "A Llama of a given shape with random weights, and a LoRA adapter to train."
@@ -287,7 +328,8 @@ def lora_lm(shape=LLAMA_1B, r:int=16, device='cuda', seed:int=0, dtype=torch.bfl
         lm = AutoModelForCausalLM.from_config(LlamaConfig(**shape), dtype=dtype)
     return add_lora(lm, dict(r=r, lora_alpha=2*r, lora_dropout=dropout), seed).to(device).train()
 
-def card_rows(lm, batch:int=8, negatives=(1, 4, 8), prompt:int=150, repeat:int=5, size:int=8192, seed:int=0) -> list:
+def card_rows(lm, batch:int=8, negatives=(1, 4, 8), prompt:int=150, repeat:int=5, size:int=8192,
+              seed:int=0) -> list:
     "A bf16 step with an adapter: against separate rows, and against matrix products."
     out, base = [], unwrap(lm)
     vocab, gpu = base.config.vocab_size, base.device.type == 'cuda'
@@ -296,11 +338,13 @@ def card_rows(lm, batch:int=8, negatives=(1, 4, 8), prompt:int=150, repeat:int=5
         shape = f"N = {n}, batch {batch}, P = {prompt}; {sum(p.numel() for p in base.parameters())/1e9:.2f} billion weights in bf16, LoRA"
         if gpu: torch.cuda.reset_peak_memory_stats()
         peak = lambda: dict(peak_gb=torch.cuda.max_memory_allocated()/1e9) if gpu else {}
-        out.append(share_row(f'bf16 step, share of torch.mm, N = {n}', lm, rows, shape, repeat, size, dtype=torch.bfloat16))
+        out.append(share_row(f'bf16 step, share of torch.mm, N = {n}', lm, rows, shape, repeat, size,
+                             dtype=torch.bfloat16))
         out[-1] |= peak() | dict(note=f"{out[-1]['note']}; {out[-1]['tokens_s']:,.0f} tokens a second")
         name = f'bf16 step against separate rows, N = {n}'
         try: out.append(separate_row(name, lm, rows, shape, repeat, tol=.05))
-        except torch.OutOfMemoryError: out.append(row('tree', name, shape, note='separate rows did not fit into the memory of the card'))
+        except torch.OutOfMemoryError:
+            out.append(row('tree', name, shape, note='separate rows did not fit into the memory of the card'))
     return out
 
 # %% ../../nbs/46e_bench_tree.ipynb #6b75e1b7
@@ -336,14 +380,20 @@ def bench_tree(
         out.append(dpo_row(name, lm, tok, rows, batch, size, repeat, known, seed=seed, target=goal))
     for n, goal in ((1, 1.7), (4, 3.3), (8, 4.2)):
         say(f'separate rows, N = {n}')
-        out.append(separate_row(f'against lean separate rows, N = {n}', lm, random_rows(batch, n, s['prompt'], s['vocab'], seed), f'N = {n}, {size}', 2*repeat, target=goal))
+        out.append(separate_row(f'against lean separate rows, N = {n}', lm,
+                                random_rows(batch, n, s['prompt'], s['vocab'], seed), f'N = {n}, {size}',
+                                2*repeat, target=goal))
     for hidden, goal in ((s['hidden'], None), (s['wide'], .5)):
         say(f'share of matrix products, hidden {hidden}')
         big = random_lm(hidden, s['layers'], s['vocab'], seed).train()
-        out.append(share_row(f'share of torch.mm, hidden {hidden}', big, random_rows(batch, 4, s['prompt'], s['vocab'], seed), f"N = 4, batch {batch}, P = {s['prompt']}; hidden {hidden}, {s['layers']} layers", 2*repeat, s['size'], goal))
+        out.append(share_row(f'share of torch.mm, hidden {hidden}', big,
+                             random_rows(batch, 4, s['prompt'], s['vocab'], seed),
+                             f"N = 4, batch {batch}, P = {s['prompt']}; hidden {hidden}, {s['layers']} layers", 2*repeat, s['size'], goal))
     if not growth: return out
     P, V = s['prompt'], s['vocab']
-    points = [(n, P, V, n in (1, 2, 4, 8)) for n in (1, 2, 4, 8, 16)] + [(4, p, V, False) for p in (P//3, 2*P//3, 2*P, 4*P)] + [(4, P, v, False) for v in (V//4, 2*V, 4*V)]
+    points = ([(n, P, V, n in (1, 2, 4, 8)) for n in (1, 2, 4, 8, 16)]
+              + [(4, p, V, False) for p in (P//3, 2*P//3, 2*P, 4*P)]
+              + [(4, P, v, False) for v in (V//4, 2*V, 4*V)])
     for n, p, v, against in points:
         say(f'growth: N = {n}, prompts {p}, vocabulary {v:,}')
         out.append(growth_row(n, p, v, s['hidden'], s['layers'], batch, against, max(1, repeat - 1), seed))

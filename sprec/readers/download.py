@@ -212,7 +212,8 @@ def _last(e): # the innermost and plainest part of a nested error
 
 # %% ../../nbs/10d_download.ipynb #63a3e64d
 _ASK = {'User-Agent': 'sprec', 'Accept-Encoding': 'identity'}      # the file itself, not packed for the way
-_NOWHERE = (requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema, requests.exceptions.InvalidURL,
+_NOWHERE = (requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema,
+            requests.exceptions.InvalidURL,
             requests.TooManyRedirects)
 
 # one request; afterwards `part` is whole, or an exception says why not
@@ -458,7 +459,8 @@ _PERMISSION = 'no redistribution without permission'
 def _movielens(release, mb, md5, members, folder=None, terms=_PERMISSION): # a release of MovieLens
     folder = folder or f'ml-{release}'
     page = f"https://grouplens.org/datasets/movielens/{'latest' if 'latest' in release else release}/"
-    file = dict(urls=(f'https://files.grouplens.org/datasets/movielens/ml-{release}.zip',), to=f'ml-{release}.zip',
+    file = dict(urls=(f'https://files.grouplens.org/datasets/movielens/ml-{release}.zip',),
+                to=f'ml-{release}.zip',
                 mb=mb, md5=md5, members=tuple(f'{folder}/{m}' for m in members))
     return dict(page=page, terms=f'research only, no commercial use, {terms}', files=(file,))
 
@@ -474,7 +476,8 @@ def _mcauley(folder, page, terms, **files): # files of the McAuley lab: name = (
 _LAB, _OLD = 'https://mcauleylab.ucsd.edu/public_datasets/', 'https://datarepo.eng.ucsd.edu/mcauley_group/'
 _STEAM = (_LAB + 'data/steam/', 'https://cseweb.ucsd.edu/~wckang/')
 _BOOKS = (_LAB + 'gdrive/goodreads/', _OLD + 'gdrive/goodreads/')
-_A14 = ('https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/', _LAB + 'data/amazon/categoryFiles/')
+_A14 = ('https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/',
+        _LAB + 'data/amazon/categoryFiles/')
 _A18 = (_LAB + 'data/amazon_v2/categoryFilesSmall/', _OLD + 'data/amazon_v2/categoryFilesSmall/')
 _A18_META = (_LAB + 'data/amazon_v2/metaFiles2/', _OLD + 'data/amazon_v2/metaFiles2/')
 _DAT, _CSV = ('ratings.dat', 'movies.dat'), ('ratings.csv', 'movies.csv', 'README.txt')
@@ -484,7 +487,8 @@ _README = 'its README tells the terms of redistribution'
 
 # %% ../../nbs/10d_download.ipynb #b6fd2bed
 ORIGINS = {
-    'ml-100k': _movielens('100k', 5, '0e33842e24a9c977be4e0107933c0723', ('u.data', 'u.item', 'u.genre', 'README')),
+    'ml-100k': _movielens('100k', 5, '0e33842e24a9c977be4e0107933c0723',
+                          ('u.data', 'u.item', 'u.genre', 'README')),
     'ml-1m': _movielens('1m', 6, 'c4d9eecfca2ab87c1945afe126590906', (*_DAT, 'README')),
     'ml-10m': _movielens('10m', 66, 'ce571fd55effeba0271552578f2648bd', (*_DAT, 'README.html'), 'ml-10M100K'),
     'ml-20m': _movielens('20m', 199, 'cd245b17a1ae2cc31bb14903e1204af3', _CSV),
@@ -496,7 +500,8 @@ ORIGINS = {
         **{'steam_reviews.json.gz': (1300, *_STEAM), 'steam_games.json.gz': (3, *_STEAM)}),
     'goodreads': _mcauley(
         'goodreads', _UCSD + '/goodreads.html', 'academic use only, no redistribution, no commercial use',
-        **{'goodreads_interactions_dedup.json.gz': (11_000, *_BOOKS), 'goodreads_books.json.gz': (2_000, *_BOOKS),
+        **{'goodreads_interactions_dedup.json.gz': (11_000, *_BOOKS),
+           'goodreads_books.json.gz': (2_000, *_BOOKS),
            'goodreads_book_genres_initial.json.gz': (24, *_BOOKS)}),
     'amazon-cds': _mcauley(
         'amazon-2014', _UCSD + '/amazon/links.html', _CITE,

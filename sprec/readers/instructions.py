@@ -157,16 +157,19 @@ def _list_titles(listed, parts): # catalogue titles, and the counts that explain
     tidied = [tidy(t) for t in kept]
     titles, different = list(dict.fromkeys(tidied + used)), len(set(tidied))
     changed = sum(a != b for a, b in zip(tidied, kept))
-    return titles, dict(titles_listed=len(listed), shards_dropped=len(listed) - len(kept), titles_tidied=changed,
+    return titles, dict(titles_listed=len(listed), shards_dropped=len(listed) - len(kept),
+                        titles_tidied=changed,
                         titles_merged=len(kept) - different, titles_added=len(titles) - different)
 
 # %% ../../nbs/10c_instructions.ipynb #b051ab0a
 def _genres_of(files, told): # tidied title -> its categories, from a file of genres or Steam's catalogue
-    if 'genres' in files: return {tidy(t): names_in(g) for t, g in read_json_rows(files['genres'], dict, told).items()}
+    if 'genres' in files:
+        return {tidy(t): names_in(g) for t, g in read_json_rows(files['genres'], dict, told).items()}
     if 'games' not in files: return {}
     counts = {}
     games = steam_categories(files['games'], counts=counts)
-    if counts.get('unreadable'): told['unreadable'] = {f'games: {why}': n for why, n in counts['unreadable'].items()}
+    if counts.get('unreadable'):
+        told['unreadable'] = {f'games: {why}': n for why, n in counts['unreadable'].items()}
     return games
 
 # %% ../../nbs/10c_instructions.ipynb #d84bfdbc
@@ -215,7 +218,8 @@ def split_instructions(
     titles, notes = _list_titles(listed, parts)
     catalog = Catalog(titles, *membership([genres.get(t, []) for t in titles]))
     cases = [_drawn(p, catalog._row, n, seed, history) for p, n in zip(parts, (n_train, n_valid, n_test))]
-    notes |= _row_counts(parts) | dict(titles_with_genres=sum(t in genres for t in titles), **count_odd(titles))
+    notes |= (_row_counts(parts)
+              | dict(titles_with_genres=sum(t in genres for t in titles), **count_odd(titles)))
     categories = _own_list(categories, files, told)
     notes |= dict(**told, seed=seed, history=history, files=file_hashes(files.values()))
     if categories is None: catalog = select_categories(catalog, cases[0], n_categories, exclude)

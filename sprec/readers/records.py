@@ -431,7 +431,8 @@ def read_amazon(
 _json = r'.*\.jsonl?(\.gz)?'
 _files = { # reader -> role -> patterns of file names, the first that fits anything counts
     'steam': dict(reviews=['steam_reviews' + _json], games=['steam_games' + _json]),
-    'goodreads': dict(interactions=['goodreads_interactions' + _json, r'goodreads_interactions.*\.csv(\.gz)?'],
+    'goodreads': dict(interactions=['goodreads_interactions' + _json,
+                                    r'goodreads_interactions.*\.csv(\.gz)?'],
                       books=['goodreads_books' + _json], genres=['goodreads_book_genres' + _json]),
     'amazon': dict(reviews=['reviews_' + _json + r'|ratings_.*\.csv(\.gz)?'], meta=['meta_' + _json]),
 }

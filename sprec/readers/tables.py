@@ -184,7 +184,8 @@ def _open(path, data=None): # a file, or its bytes where they had to be written 
 # %% ../../nbs/10a_tables.ipynb #b6990205
 _BROKEN = EOFError, OSError, zlib.error # what a file that is cut or damaged raises
 
-def _unreadable(path, e): return InputError(f"{path.name} cannot be read to its end ({e}); fetch or write it again")
+def _unreadable(path, e):
+    return InputError(f"{path.name} cannot be read to its end ({e}); fetch or write it again")
 
 # %% ../../nbs/10a_tables.ipynb #0405649b
 _BOMB = 200, 64 << 20 # unpacked bytes for each packed one, and how many before anybody asks
@@ -243,7 +244,8 @@ def _tolerant(path, sep, names, skip=0, size=16<<20, data=None): # (table, {reas
     tables, bad = [_parse(io.BytesIO(b'\n'), sep, names, _loose)], Counter()
     for piece in _pieces(path, size, data):
         try: tables.append(_parse(io.BytesIO(piece), sep, names, _loose, skip, block=1<<20))
-        except pa.ArrowInvalid:                             # somewhere in this piece: look at each of its lines
+        # somewhere in this piece: look at each of its lines
+        except pa.ArrowInvalid:
             good, odd = _fitting(piece.splitlines()[skip:], sep.encode(), len(names) - 1)
             bad += odd
             piece = b'\n'.join(good) + b'\n'
@@ -260,7 +262,8 @@ def _rows(path, sep, names, skip=0, data=None):
         except pa.ArrowInvalid: table, bad = _tolerant(path, sep, names, skip, data=data)
     except _BROKEN as e: raise _unreadable(path, e) from None
     if not len(table) and not bad:
-        raise InputError(f"{path.name} " + ('has a header but no rows' if skip else 'is empty; it needs rows'))
+        raise InputError(f"{path.name} "
+                         + ('has a header but no rows' if skip else 'is empty; it needs rows'))
     return table, bad
 
 # %% ../../nbs/10a_tables.ipynb #53da5d05
@@ -579,8 +582,10 @@ def other_separator(
     for other in ('|', ';', ', ', ',', '/', '\t'):
         n = sum(other in t for t in plain)
         if 2*n <= len(plain): continue
-        return [f"no cell of {name} holds the separator {separator!r}, but {n:,} of {len(plain):,} different ones "
-                f"hold {other!r}; if that stands between categories, give separator={other.strip(' ') or other!r}"]
+        return [f"no cell of {name} holds the separator {separator!r}, but {n:,} of {len(plain):,} different "
+                f"ones "
+                f"hold {other!r}; if that stands between categories, give "
+                f"separator={other.strip(' ') or other!r}"]
     return []
 
 # %% ../../nbs/10a_tables.ipynb #964e4168
@@ -768,7 +773,8 @@ def _of_python(source):
 # %% ../../nbs/10a_tables.ipynb #7980c534
 def _foreign(source): # a table of another library as one of pandas; None where it is none
     # of datasets
-    if hasattr(source, 'with_format') and hasattr(source, 'column_names'): source = source.with_format('arrow')[:]
+    if hasattr(source, 'with_format') and hasattr(source, 'column_names'):
+        source = source.with_format('arrow')[:]
     try:
         if hasattr(source, '__arrow_c_stream__'): return _of_stream(source)  # pyarrow, polars and many others
         frame = _of_python(source) if isinstance(source, (dict, list, tuple)) else None
@@ -785,7 +791,8 @@ def as_frame(
     frame = source if isinstance(source, pd.DataFrame) else _foreign(source)
     if frame is not None: return frame
     lazy = '; call .collect() first' if hasattr(source, 'collect') else ''
-    raise InputError(f"a {type(source).__name__} is no table; give a path, a frame of pandas, polars or pyarrow, "
+    raise InputError(f"a {type(source).__name__} is no table; give a path, a frame of pandas, polars or "
+                     f"pyarrow, "
                      f"a data set of datasets, a list of records, or a dict of columns{lazy}")
 
 # %% ../../nbs/10a_tables.ipynb #8cd02b1e
@@ -927,7 +934,8 @@ def _log_files(parts): # the log in one file, or its parts: train, valid and tes
 # dict of paths of one of RecBole's data sets in a folder, None where there is none, or a sentence on what is wrong
 # with it
 def _recbole(folder, only):
-    found = {k: v for k, v in _atomic_files(folder).items() if 'inter' in v and (only is None or _holds(v, only))}
+    found = {k: v for k, v in _atomic_files(folder).items() if 'inter' in v
+             and (only is None or _holds(v, only))}
     if not found: return None
     if len(found) > 1:
         raise InputError(f"{folder.name} has {len(found)} data sets of RecBole: {', '.join(found)}; "
