@@ -93,6 +93,7 @@ def demo_data(model:str) -> str:
     if model == 'tiny': return 'toy'
     return 'ml-latest-small' if missing_files('sprec-movielens') else 'sprec-movielens'
 
+# %% ../nbs/90_cli.ipynb #cd3ba73f
 @app.command(epilog='Example: sprec demo --seed 1 --out runs/demo-1')
 def demo(
     seed:int=typer.Option(0, help='another seed is another world (or other cases), model and training'),
@@ -232,11 +233,13 @@ def choices_of(tries:list) -> dict:
         raise InputError(f"--try takes key=a,b,..., got {bad[0]!r}")
     return {k.strip(): v.split(',') for k, _, v in pairs}
 
+# %% ../nbs/90_cli.ipynb #58a84667
 def tried(df, choices, columns) -> str:
     "Settings as they are, 3e-05 and not 0.0, and what came of them to four decimals."
     given = {k: [f'{v:g}' if isinstance(v, float) else str(v) for v in df[k]] for k in choices}
     return aligned(df[columns].round(4).astype(str).assign(**given))
 
+# %% ../nbs/90_cli.ipynb #34b77752
 @app.command('tune',
              epilog='Example: sprec tune dpo-rn dmpo sprec --try dpo_lr=1e-5,3e-5,1e-4 --try beta=0.1,1 '
                     '--preset demo')
@@ -291,6 +294,7 @@ def aligned(df, width:int=72) -> str:
     rows = [list(df.columns)] + [[cut(str(v)) for v in r] for r in df.itertuples(index=False)]
     return '\n'.join(in_columns(rows))
 
+# %% ../nbs/90_cli.ipynb #f3da5c88
 @app.command(epilog='Example: sprec data my/log.csv --read user=uid --read min_rating=4 --save my/split')
 def data(
     name:str=typer.Argument(..., help='toy, a name of sprec run --list, or the path of a table or folder'),

@@ -58,10 +58,12 @@ def case_popularity(
     "The mean training count of each list."
     return _row_means(_counts(catalog), _lists(items, catalog, k))
 
+# %% ../nbs/18b_exposure.ipynb #e3a50b9c
 def arp(items, catalog:Catalog, k:int) -> float:
     "ARP@k: the mean over cases of their list's mean training count."
     return _mean(case_popularity(items, catalog, k))
 
+# %% ../nbs/18b_exposure.ipynb #a77eec6d
 def aclt(items, catalog:Catalog, k:int, head:float=.8) -> float:
     "ACLT@k: how many tail titles a list holds, on the mean; k times `long_tail`."
     _counts(catalog)
@@ -87,6 +89,7 @@ def case_log_popularity_difference(
     logs = np.log2(np.where(n + smoothing > 0, n + smoothing, 1))
     return _row_means(logs, top) - _row_means(logs, took)
 
+# %% ../nbs/18b_exposure.ipynb #e86469f5
 def log_popularity_difference(items, took, catalog:Catalog, k:int, smoothing:float=.5,
                               size:bool=False) -> float:
     "LogPopDiff@k: by how many doublings lists are more popular than what their people took; with `size`, how far on either side."
@@ -108,6 +111,7 @@ def item_groups(
                          f"give a whole number from 0 for each of the {len(catalog)} titles")
     return groups.astype(np.int64)
 
+# %% ../nbs/18b_exposure.ipynb #564b609b
 def unevenness(
     rates,       # float [G]: one rate a group, 0 or more
 ) -> float:      # 0 to sqrt(G - 1); nan where a rate is unknown, all are 0, or there is one group only
@@ -130,6 +134,7 @@ def group_hits(
     hit, size = target_gains(top, target, k)[0] > 0, own.max() + 1
     return tuple(np.bincount(own[target[some]], minlength=size) for some in (hit, target >= 0))
 
+# %% ../nbs/18b_exposure.ipynb #e480298b
 def pop_reo(items, target, catalog:Catalog, k:int, groups=None) -> float:
     "PopREO@k: how unevenly targets of different groups are hit; nan where a group has no target."
     hits, there = group_hits(items, target, catalog, k, groups)
@@ -154,6 +159,7 @@ def group_slots(
         new, could = novel_slots(top, past), could - np.bincount(own[past[first]], minlength=size)
     return np.bincount(own[top[new]], minlength=size), could
 
+# %% ../nbs/18b_exposure.ipynb #cb9cbcfd
 def pop_rsp(items, catalog:Catalog, k:int, groups=None, history=None) -> float:
     "PopRSP@k: how unevenly titles of different groups are shown, against how often they could be."
     shown, could = group_slots(items, catalog, k, groups, history)
@@ -173,11 +179,13 @@ def exposure(
     if groups is not None: seen = np.bincount(item_groups(catalog, groups), seen)
     return seen/seen.sum() if (top >= 0).any() else np.full(len(seen), np.nan)
 
+# %% ../nbs/18b_exposure.ipynb #b1d09f0c
 def exposure_gini(items, catalog:Catalog, k:int) -> float:
     "ExposureGini@k: how unevenly attention is spread over the catalogue."
     share = np.sort(exposure(items, catalog, k))
     return float((2*np.arange(1, len(share) + 1) - len(share) - 1) @ share / len(share))
 
+# %% ../nbs/18b_exposure.ipynb #6743c11f
 def exposure_gap(items, catalog:Catalog, k:int, groups=None) -> float:
     "ExposureGap@k: the share of attention that would have to move for groups to have what they have of training targets."
     own = item_groups(catalog, groups)
@@ -215,6 +223,7 @@ def case_ild(
         total, pairs = total + both*_apart(have[top[:, a]], have[top[:, b]]), pairs + both
     with np.errstate(invalid='ignore'): return total/pairs
 
+# %% ../nbs/18b_exposure.ipynb #5b9125da
 def ild(items, catalog:Catalog, k:int, vectors=None) -> float:
     "ILD@k: how different the titles of one list are, mean over lists."
     return _mean(case_ild(items, catalog, k, vectors))
@@ -234,6 +243,7 @@ def case_serendipity(
     place = _places(top, target)
     return np.where(place < k, np.maximum((size - place)/size - usual[target], 0), 0)/k
 
+# %% ../nbs/18b_exposure.ipynb #ebd2dcc0
 def serendipity(items, target, catalog:Catalog, k:int) -> float:
     "Serendipity@k as RecTools defines it: hits, by how far they stand above their popularity."
     return float(case_serendipity(items, target, catalog, k).mean())
@@ -327,6 +337,7 @@ def activity_groups(
     own = np.where(known[at] == cases.user, rows[at], 0).astype(float)
     return _cut(np.where(cases.user >= 0, own, np.nan), rows.astype(float), n)
 
+# %% ../nbs/18b_exposure.ipynb #a894aae9
 def mainstream_groups(
     cases:Cases,        # N cases
     train:Cases,        # whose people fix the borders

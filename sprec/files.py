@@ -136,6 +136,7 @@ def sha256(
     "The SHA-256 of a file."
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
+# %% ../nbs/09_files.ipynb #8e0f4ca1
 def _inside(folder): # the files of a folder, by their names in it
     return {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob('*'))
             if p.is_file() and p.name != SUMS}
@@ -147,6 +148,7 @@ def seal(
     folder = Path(folder)
     write_json(folder/SUMS, {name: sha256(p) for name, p in _inside(folder).items()})
 
+# %% ../nbs/09_files.ipynb #9ae7824e
 def flaw(
     folder,          # perhaps sealed
     only=None,       # names to look at; all of them if None

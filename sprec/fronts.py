@@ -271,6 +271,7 @@ def deep_lists(
         write_text(path, ''.join(json.dumps(r) + '\n' for r in rows))
     return as_scores(rows, part, len(rec.catalog))
 
+# %% ../nbs/42a_fronts.ipynb #a9d894e9
 # float64 [N, I]; -inf where a title is not among the best
 def as_scores(rows, part:str, n_items:int) -> np.ndarray:
     "Kept lists of one part as a table of scores."
@@ -316,6 +317,7 @@ def mean_over_worlds(rows) -> pd.DataFrame:
             means[f'{m} - {base}, se'] = errors.apply(lambda e: np.sqrt((e**2).sum())/len(e))
     return means
 
+# %% ../nbs/42a_fronts.ipynb #5d17e6e1
 def dominators(
     means,           # from `mean_over_worlds`
     better=DIRECTION,   # what counts
@@ -326,6 +328,7 @@ def dominators(
     def beat(a): return at.index[(at >= at.loc[a]).all(axis=1) & (at > at.loc[a]).any(axis=1)].tolist()
     return {a: beat(a) for a in at.index}
 
+# %% ../nbs/42a_fronts.ipynb #e3232686
 def surely(
     means,             # from `mean_over_worlds`
     base:str='sprec',

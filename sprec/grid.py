@@ -44,6 +44,7 @@ def seeds_of(
             raise InputError(f"seeds are {part.strip()!r}, which counts down; write {high}-{low}")
     return list(dict.fromkeys(out))
 
+# %% ../nbs/40a_grid.ipynb #9b6c0049
 def jobs_of(recipes, data, seeds, model:str, out, preset:str, changes) -> list:
     "What `run` is called with, a dict a job."
     names = list(RECIPES) if list(recipes) == ['all'] else list(dict.fromkeys(recipes))
@@ -66,6 +67,7 @@ def is_done(job:dict) -> bool:
     same = lambda j: json.loads(json.dumps({k: v for k, v in j.items() if k not in ('recipes', 'out')}))
     return same(there) == same(job) and set(job['recipes']) <= set(there['recipes'])
 
+# %% ../nbs/40a_grid.ipynb #aac40b6e
 def work(job:dict):
     "Run a job here and mark it as done."
     rows = run(**job, say=lambda text: print(text, file=sys.stderr, flush=True))
@@ -101,6 +103,7 @@ def collect(out, jobs) -> list: # rows of all jobs, each once
         if name == 'rows.jsonl': found = [r for r in kept if (r['data'], r['model'], r['seed']) in mine]
     return found
 
+# %% ../nbs/40a_grid.ipynb #d6b173ca
 def grid(
     recipes,               # names, or ['all']
     data,                  # names of data sets

@@ -221,6 +221,7 @@ def seed_power(
     weight = np.exp(log - log.max())
     return float(weight @ [cdf(e - t*x) + cdf(-e - t*x) for x in w]/weight.sum())
 
+# %% ../nbs/18c_people_and_seeds.ipynb #b91e64e9
 def seeds_needed(
     effect_sd:float,    # as in `seed_power`, above 0
     comparisons:int=1,

@@ -99,8 +99,10 @@ def looks() -> dict: # method -> `Shown` or `Recipe`, in the book's order
 # %% ../nbs/33_recipes.ipynb #33a00006
 def label(method) -> str: return looks()[method].label if method in looks() else str(method)
 
+# %% ../nbs/33_recipes.ipynb #7da717e8
 def color(method) -> str: return looks()[method].color if method in looks() else Shown('').color
 
+# %% ../nbs/33_recipes.ipynb #0af45018
 def marker(method, other='.') -> str: return looks()[method].marker if method in looks() else other
 
 # %% ../nbs/33_recipes.ipynb #33a00008

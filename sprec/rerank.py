@@ -292,6 +292,7 @@ def tune_lam(
     best, free = within_one_error(gain)
     return dict(ndcg=best, free=free)
 
+# %% ../nbs/35_rerank.ipynb #8f807261
 @dataclass(eq=False)
 class Reranked:
     "A recommender whose first n titles are re-ranked."

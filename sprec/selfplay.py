@@ -87,6 +87,7 @@ def keep_json(
     what = json.loads(json.dumps(what))
     write_json(path, what | dict(checksum=_sum(what)))
 
+# %% ../nbs/24_selfplay.ipynb #7921f8df
 def kept_json(
     path,       # of `keep_json`, or JSON without a checksum
 ) -> dict:
@@ -97,6 +98,7 @@ def kept_json(
         raise InputError(f"{path} is damaged: it is not what was written; remove it to have it made again")
     return what
 
+# %% ../nbs/24_selfplay.ipynb #d2fb8710
 def sound(
     folder,     # sealed, or older than seals
     # folders with checksums of their own are looked at by whoever reads them; 'all' looks at them here
@@ -112,6 +114,7 @@ def sound(
         raise InputError(f"{folder}: {why}; remove {whole} and what was made after it, and start the same "
                          "command again")
 
+# %% ../nbs/24_selfplay.ipynb #32bb958d
 def put_back(
     lm,
     folder,     # of a stage or a round's model, sealed or older than seals

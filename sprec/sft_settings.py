@@ -46,6 +46,7 @@ def try_name(settings:dict) -> str:
     return ', '.join(f'{k}={v:g}' if isinstance(v, float) else f'{k}={v}'
                      for k, v in settings.items()) or 'as it is'
 
+# %% ../nbs/40c_sft_settings.ipynb #3ad8b1eb
 def _one_try(data, model, preset, changes, seed): # trained, then asked about the validation cases
     mine, t = prepare(['bigrec'], data, model, seed, preset, changes), time.perf_counter()
     log = first_sft(mine.rec, mine.split, mine.settings, seed)

@@ -64,6 +64,7 @@ def kl(
     gap = torch.where((q > 0) | (p == 0), _log(p) - _log(q), torch.inf)
     return torch.where(p > 0, p*gap, 0.).sum(-1).to(_dtype(p, q))
 
+# %% ../nbs/00_theory.ipynb #8e6143e2
 def forward_kl(
     data:torch.Tensor,  # [..., I]: what is there
     model:torch.Tensor, # [..., I]: what imitates it
@@ -71,6 +72,7 @@ def forward_kl(
     "D(data, model): what fine-tuning makes small (Eq. 2); large where the model misses some of the data."
     return kl(data, model)
 
+# %% ../nbs/00_theory.ipynb #97ecb282
 def reverse_kl(
     data:torch.Tensor,  # [..., I]: what is there
     model:torch.Tensor, # [..., I]: what imitates it
@@ -78,6 +80,7 @@ def reverse_kl(
     "D(model, data): large where the model puts weight that the data do not have."
     return kl(model, data)
 
+# %% ../nbs/00_theory.ipynb #6eff9b1b
 def total_variation(
     p:torch.Tensor, # [..., I]
     q:torch.Tensor, # [..., I]
@@ -120,6 +123,7 @@ def bt_loss(
         loss = loss - (weight*F.logsigmoid(-gap)).sum((-2, -1))
     return loss.to(_dtype(reward, pos, neg))
 
+# %% ../nbs/00_theory.ipynb #9ce33a61
 def bt_reward(
     pos:torch.Tensor, # [..., I]: where winners come from
     neg:torch.Tensor, # [..., I]: where losers come from

@@ -60,6 +60,7 @@ def token_bias(
                             catalogue=there[keep]))
     return out.assign(lift=out.recommended/out.taken).rename_axis('token')
 
+# %% ../nbs/25_token_bias.ipynb #54977c44
 def common_token_share(items, targets, catalog:Catalog, top:int=10, split=str.split, first:bool=True) -> dict:
     "The share of tokens that the `top` most common tokens of the targets have: in recommendations and in targets."
     t = token_bias(items, targets, catalog, top, split, first)

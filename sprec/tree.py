@@ -92,6 +92,7 @@ def unwrap(model):
         if inner is None: return model
         model = inner
 
+# %% ../nbs/15_tree.ipynb #2d436d0e
 def tree_refusal(model) -> str:
     "Why the completions of this model must stay in separate rows; empty if a tree row is exact."
     config = unwrap(model).config
@@ -131,6 +132,7 @@ def attention_mask(
     if 'sliding_attention' not in kinds: return form(None if kinds else window)
     return {kind: form(window if kind == 'sliding_attention' else None) for kind in kinds}
 
+# %% ../nbs/15_tree.ipynb #da481ec1
 def attention_for(
     model,      # a model that `tree_refusal` has nothing against
     batch:dict, # from TreeCollator
@@ -158,6 +160,7 @@ def kept_logits(
     columns = keep.any(0).nonzero()[:, 0]
     return model(**inputs, logits_to_keep=columns).logits[keep[:, columns]]
 
+# %% ../nbs/15_tree.ipynb #df4711c9
 def token_logps(
     model,                # causal language model, wrapped or not
     labels:torch.Tensor,  # int [B, L]: the token that follows each position; -100 where it does not matter

@@ -144,6 +144,7 @@ def on_device(
                                                for k, a in arrays.items()})
     return kept[str(device)]
 
+# %% ../nbs/15a_trie.ipynb #570c42bb
 def child_table(
     trie:Trie,
     node,       # int64 [...]: nodes
@@ -233,6 +234,7 @@ def trie_key(
     told = json.dumps([rules, tok.eos_token_id, texts, *as_text], sort_keys=True)
     return hashlib.sha256(told.encode('utf-8', 'surrogatepass')).hexdigest()[:32]
 
+# %% ../nbs/15a_trie.ipynb #b982b92f
 def _content(trie): # a hash of all arrays and counts
     h = hashlib.sha256(json.dumps([int(getattr(trie, k)) for k in _COUNTS]).encode())
     for k in _ARRAYS: h.update(np.ascontiguousarray(getattr(trie, k), np.int64))
@@ -250,6 +252,7 @@ def save_trie(
     with beside(path) as part:
         save_file({k: np.ascontiguousarray(getattr(trie, k), np.int64) for k in _ARRAYS}, part, about)
 
+# %% ../nbs/15a_trie.ipynb #fc60f234
 def load_trie(
     path,          # written by `save_trie`
     key:str=None,  # of `trie_key`, for what it will be used with; None does not ask

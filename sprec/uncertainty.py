@@ -217,6 +217,7 @@ def t_quantile(
     for _ in range(80): lo, hi = (mid, hi) if inside(mid := (lo+hi)/2) < level else (lo, mid)
     return float(np.sqrt(dof)*np.tan((lo+hi)/2))
 
+# %% ../nbs/18a_uncertainty.ipynb #7ccae6f8
 def seed_interval(
     values,           # float [S]: one number a seed
     level:float=.95,  # how often such an interval holds the true mean

@@ -29,6 +29,7 @@ def evened(x) -> np.ndarray: # float64: to twelve digits, so that what is equal 
     part, power = np.frexp(np.asarray(x, np.float64))
     return np.ldexp(np.round(part*2.**40)/2.**40, power)
 
+# %% ../../nbs/36_classical.ipynb #1b2c9a5d
 class ItemRecommender(ABC):
     "Scores every item from the history alone; a model defines `_scores`."
     n_items:int       # I
@@ -115,6 +116,7 @@ def training_rows(
     who, item = np.unique(np.stack([who, seq[seq >= 0]]), axis=1)
     return np.unique(who, return_inverse=True)[1].reshape(-1), item
 
+# %% ../../nbs/36_classical.ipynb #b040b2ed
 def _ranges(start, length): # start, start+1, ... for each, one after the other
     ends = np.cumsum(length)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(start - ends + length, length)

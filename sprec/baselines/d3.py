@@ -38,6 +38,7 @@ def node_mass(
         mass[:, up[first]] += np.add.reduceat(mass[:, level], first, axis=1)
     with np.errstate(divide='ignore'): return np.log(mass)
 
+# %% ../../nbs/32_d3.ipynb #9274203e
 def token_scores(
     trie:Trie,
     item_scores,         # float [B, I]; see `node_mass`
@@ -77,6 +78,7 @@ def bonus(
     with np.errstate(invalid='ignore'):
         return np.where(np.isneginf(step), -np.inf, (1-alpha)/alpha*step).astype(np.float32)
 
+# %% ../../nbs/32_d3.ipynb #6ab778d4
 class D3:
     "A language model's recommendations, decoded by D3."
     def __init__(self,

@@ -19,6 +19,7 @@ class Weights:
     group:np.ndarray  # float64 [G]: w_g; nan where a category is never a target
     counts:dict = field(default_factory=dict) # cases, without a category, with weight zero
 
+# %% ../../nbs/31_reweight.ipynb #c2b55304
 def group_weights(
     history,              # int [N, H], -1 pads
     target,               # int [N]
@@ -41,6 +42,7 @@ def group_weights(
     with np.errstate(divide='ignore', invalid='ignore'):
         return np.where(t > 0, (h/h.sum()) / (t/t.sum()), np.nan)
 
+# %% ../../nbs/31_reweight.ipynb #6bb857e8
 def case_weights(
     train:Cases,
     catalog:Catalog,

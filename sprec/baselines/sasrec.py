@@ -135,6 +135,7 @@ def batch_scores(model, history): # int64 [B, H] -> fp32 [B, I], without dropout
     try: return model(model.states(history)[:, -1]).float()
     finally: model.train(training)
 
+# %% ../../nbs/30_sasrec.ipynb #41a0acf9
 class SASRecommender:
     "A SASRec model that answers like any other recommender."
     def __init__(self, model:SASRec, batch_size:int=1024): self.model, self.batch_size = model, batch_size
@@ -176,6 +177,7 @@ def next_items(
         use = use & (torch.arange(history.shape[1], device=history.device) == history.shape[1] - 1)
     return after, use
 
+# %% ../../nbs/30_sasrec.ipynb #3e86d888
 def sasrec_loss(
     model,
     history, target,     # int64 [B, H], int64 [B]
@@ -189,6 +191,7 @@ def sasrec_loss(
     s = model(state, torch.stack([after, negative], -1)[use])
     return (F.softplus(-s[:, 0]) + F.softplus(s[:, 1])).mean()
 
+# %% ../../nbs/30_sasrec.ipynb #863faf21
 def other_items(rng, items, n_items): # uniform over the catalogue without the item itself
     r = rng.integers(0, n_items - 1, items.shape)
     return r + (r >= items)
@@ -269,6 +272,7 @@ def save_sasrec(
     with beside(path) as part:
         save_file({n: p.detach().cpu().contiguous() for n, p in rec.model.state_dict().items()}, part, about)
 
+# %% ../../nbs/30_sasrec.ipynb #61540903
 def load_sasrec(
     path,              # written by `save_sasrec`
     catalog:Catalog,   # must have the titles it was trained for

@@ -192,6 +192,7 @@ def read_arrow(path) -> dict: # column name to array
             convert_options=pa.csv.ConvertOptions(include_columns=list(_TYPES), column_types=_TYPES))
     return {c: table[c].to_numpy() for c in _TYPES}
 
+# %% ../../nbs/46a_bench_data.ipynb #09b2499a
 def read_pandas(path, engine='c') -> dict:
     "ratings.dat with one of pandas' engines."
     kind = (dict(sep=':', names=_NAMES, usecols=list(_TYPES)) if engine == 'c'
@@ -199,6 +200,7 @@ def read_pandas(path, engine='c') -> dict:
     df = pd.read_csv(path, engine=engine, header=None, dtype=_TYPES, **kind)
     return {c: df[c].to_numpy() for c in _TYPES}
 
+# %% ../../nbs/46a_bench_data.ipynb #09269891
 def read_polars(path) -> dict:
     "ratings.dat with polars."
     import polars as pl
@@ -207,6 +209,7 @@ def read_polars(path) -> dict:
                                        for c, t in _TYPES.items()}, columns=[0, 2, 4, 6])
     return {c: df[n].to_numpy() for c, n in zip(_TYPES, df.columns)}
 
+# %% ../../nbs/46a_bench_data.ipynb #8654bdd0
 def installed(reader:str) -> bool:
     "Whether the package that a reader is named after is there."
     return importlib.util.find_spec(reader.partition(',')[0]) is not None
@@ -231,6 +234,7 @@ def full_row(
                windows=facts['windows'],
                ours_s=statistics.median(r['seconds'] for r in runs), peak_gb=max(r['peak_gb'] for r in runs))
 
+# %% ../../nbs/46a_bench_data.ipynb #484e51c6
 def loop_row(
     folder, facts:dict,    # as `write_movielens_10m` left them
     repeat:int=5,          # turns
@@ -251,6 +255,7 @@ def loop_row(
                   "pandas: read_csv(sep='::'), groupby, a sort and a loop for each user that appends lists",
                   repeat, target=20., threads=pa.cpu_count(), windows=facts['windows'])
 
+# %% ../../nbs/46a_bench_data.ipynb #3a6b0ab5
 def reader_rows(folder, facts:dict, repeat:int=5) -> list:
     "pyarrow against other readers, on ratings.dat."
     path, out = Path(folder)/'ratings.dat', []

@@ -30,12 +30,14 @@ def random_titles(
     words = (rng.zipf(1.2, ends[-1]) % (vocab - 4) + 4).tolist()
     return [[QUOTE, *words[a:b], QUOTE, EOS] for a, b in zip([0, *ends], ends)]
 
+# %% ../../nbs/46b_bench_decode.ipynb #20b55d35
 def random_prompts(n:int, length:int, vocab:int, seed:int=0) -> list:
     "Prompts of about `length` tokens that share only their first."
     rng = np.random.default_rng(seed)
     return [[BOS, *rng.integers(4, vocab, m - 1).tolist()]
             for m in rng.integers(length - length//15, length + length//15 + 1, n)]
 
+# %% ../../nbs/46b_bench_decode.ipynb #32ef3b67
 def random_lm(hidden:int, layers:int, vocab:int, seed:int=0):
     "A Llama with random weights: eight heads, four for keys and values."
     config = LlamaConfig(vocab_size=vocab, hidden_size=hidden, num_hidden_layers=layers,
@@ -57,6 +59,7 @@ def dict_trie(
         for x in s: at = at.setdefault(x, {})
     return root
 
+# %% ../../nbs/46b_bench_decode.ipynb #c3992711
 def callback(root:dict, width:int, eos:int=EOS):
     "`prefix_allowed_tokens_fn` for a trie of dicts, after prompts of `width` tokens."
     kept = {}
@@ -66,6 +69,7 @@ def callback(root:dict, width:int, eos:int=EOS):
         return kept.setdefault(id(at), list(at) or [eos])
     return allowed
 
+# %% ../../nbs/46b_bench_decode.ipynb #842cbad1
 @torch.inference_mode()
 def generate_beams(
     lm, prompts, # as for `tree_beams`
@@ -125,6 +129,7 @@ def title_scores(
                                               PAD)[0].numpy()
     return out
 
+# %% ../../nbs/46b_bench_decode.ipynb #ee5e18d5
 def scores_row(part:str, hidden:int, layers:int, vocab:int, cases:int, length:int=150, items:int=1000,
                repeat:int=5, seed:int=0, target:float=None) -> dict:
     "Scores of all titles: the trie in blocks against a row a title."

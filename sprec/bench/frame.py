@@ -109,6 +109,7 @@ def peak_memory(function:str, *args, **kwargs) -> float:
 class Unequal(InputError):
     "Two ways gave different results, so their times cannot be compared."
 
+# %% ../../nbs/46_speed.ipynb #660c5a47
 def largest_difference(
     a, b,       # arrays, or dicts of arrays with equal keys
 ) -> float:     # 0 for equal results; NaN where one of them has NaN
@@ -125,6 +126,7 @@ def largest_difference(
     differ = a != b                                                  # equal infinities have no difference
     return float(np.abs(np.subtract(a[differ], b[differ], dtype=np.float64)).max(initial=0.))
 
+# %% ../../nbs/46_speed.ipynb #ad64f0a0
 def must_agree(
     difference,     # what `same` answered
     what:str,       # what was compared
@@ -191,6 +193,7 @@ def versus(
     return row(bench, part, shape, equal=equal, peer=against, target=target, repeats=repeat,
                **ratio_of(**times), **fields)
 
+# %% ../../nbs/46_speed.ipynb #96b8f1ac
 def ratio_of(
     ours, peer,    # seconds, turn by turn
 ) -> dict:         # ours_s, peer_s (medians), ratio, ratio_low, ratio_high
@@ -365,6 +368,7 @@ def cost_model(
     if a < 0: a, b = 0., (f/t).sum()/(f/t @ (f/t))              # no step takes less than no time
     return dict(a=float(a), b=float(b), error=float(np.abs((a + b*f)/t - 1).max()))
 
+# %% ../../nbs/46_speed.ipynb #e78396dc
 def _common(rows, key): return statistics.mode(r[key] for r in rows)
 
 def growth_figure(

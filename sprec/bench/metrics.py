@@ -113,6 +113,7 @@ def made_up(
     return (items*rng.random((cases, k))**3).astype(np.int32), Cases(rng.integers(0, items, (cases, 10)),
             rng.integers(0, items, cases)), catalog
 
+# %% ../../nbs/46d_bench_metrics.ipynb #974a2bd4
 def bench_metrics(
     say=lambda text='': None, # called with lines of text
     cases:int=1000,

@@ -161,6 +161,7 @@ def side(
         return dict(ours=our_round, general=general_round)[name](*world,
                 Play(cases_per_round=len(world[1]), **PLAY), seed)
 
+# %% ../../nbs/46g_bench_round.ipynb #dd54c155
 def _percent(seconds):
     total = sum(seconds.values()); return ', '.join(f'{k} {v/total:.0%}' for k, v in seconds.items())
 

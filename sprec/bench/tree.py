@@ -116,6 +116,7 @@ def timed_stage(
     return dict(steps=len(log), seconds=float(np.median(laps.seconds)) + share*before/len(log), stage=whole,
                 loss=[x['loss'] for x in log], grad_norm=[x['grad_norm'] for x in log])
 
+# %% ../../nbs/46e_bench_tree.ipynb #c90755e0
 def relative(
     a, b,       # results with `loss` and `grad_norm`: numbers or lists
 ) -> float:     # NaN where a number is none
@@ -196,6 +197,7 @@ def gradient_step(
                                                              if p.grad is not None]).item())
     return step
 
+# %% ../../nbs/46e_bench_tree.ipynb #b344de6e
 def both_steps(lm, rows) -> tuple: # (tree, separate): functions
     "The step on tree rows and on separate rows."
     first = next(unwrap(lm).parameters())
@@ -210,6 +212,7 @@ def both_steps(lm, rows) -> tuple: # (tree, separate): functions
     return (gradient_step(lm, lambda: scored(branch_logps, batch), ref),
             gradient_step(lm, lambda: scored(separate_logps, rows, PAD), ref))
 
+# %% ../../nbs/46e_bench_tree.ipynb #193f30d6
 def separate_row(part:str, lm, rows, shape:str, repeat:int=5, tol:float=1e-5, target:float=None,
                  **fields) -> dict:
     "Tree rows against separate rows with logits at titles only."
@@ -254,6 +257,7 @@ def products(
         return int(whole)*2*size**3 + rest*2*size**2
     return run
 
+# %% ../../nbs/46e_bench_tree.ipynb #b75d1fde
 def share_row(
     part:str, lm, rows, shape:str, repeat:int=5, size:int=1024, target:float=None, dtype=torch.float32,
     **fields,
@@ -292,6 +296,7 @@ def trl_step(
                                                              if p.grad is not None]).item())
     return step
 
+# %% ../../nbs/46e_bench_tree.ipynb #88f90571
 def growth_row(
     negatives:int, prompt:int, vocab:int, hidden:int=128, layers:int=4, batch:int=8, against:bool=False,
     repeat:int=3, seed:int=0,
@@ -328,6 +333,7 @@ def lora_lm(shape=LLAMA_1B, r:int=16, device='cuda', seed:int=0, dtype=torch.bfl
         lm = AutoModelForCausalLM.from_config(LlamaConfig(**shape), dtype=dtype)
     return add_lora(lm, dict(r=r, lora_alpha=2*r, lora_dropout=dropout), seed).to(device).train()
 
+# %% ../../nbs/46e_bench_tree.ipynb #9d3d3c56
 def card_rows(lm, batch:int=8, negatives=(1, 4, 8), prompt:int=150, repeat:int=5, size:int=8192,
               seed:int=0) -> list:
     "A bf16 step with an adapter: against separate rows, and against matrix products."
