@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from .domains import check_domain
 from .errors import InputError, nearest
 from .files import beside, flaw, read_json, seal, write_json
 
@@ -501,9 +502,10 @@ class Split:
     test:Cases             # what the result is measured on
     catalog:Catalog        # of all three; counts are made from `train` where there are none
     manifest:dict = field(default_factory=dict) # where the cases come from and what was dropped
-    domain:str = 'item'    # what the titles are: movie, book, game, CD
+    domain:str = 'item'    # what a title is: movie, book, song or any word
 
     def __post_init__(self):
+        check_domain(self.domain)
         _check_parts(self.train, self.valid, self.test, self.catalog)
         if not self.catalog.counts.any():
             counts = np.bincount(self.train.target, minlength=len(self.catalog))
@@ -600,7 +602,7 @@ def make_split(
     categories=None,          # your own list of categories instead
     exclude=(),               # categories never kept
     seed:int=0,               # draws the cases, and orders entries with equal time
-    domain:str='item',        # movie, book, game, CD
+    domain:str='item',        # what a title is: movie, book, song or any word
     filters=(),               # what was filtered before, for the manifest: {filter, before, after}
     **notes,                  # more lines for the manifest
 ) -> Split:

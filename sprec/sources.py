@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from .readers import records, tables
 from .data import Catalog, Split, draw, load_split, make_split, membership, unique_titles
+from .domains import check_domain
 from .errors import InputError, nearest
 from .readers.download import ORIGINS, get, spoilt
 from .readers.instructions import split_instructions
@@ -377,6 +378,13 @@ def _saved(name_or_path): # the folder of a split that was saved, or None
     folder = Path(name_or_path).expanduser()
     return folder if (folder/'split.json').is_file() else None
 
+def _of_saved(folder, settings, sample): # a saved split, smaller perhaps, whose titles may be called otherwise
+    if other := [k for k in settings if k != 'domain']:
+        raise InputError(f"{folder.name} is a saved split, which takes no setting {other[0]!r}; "
+                         "its cases are made already")
+    split = load_split(folder)
+    return fewer(replace(split, domain=settings.get('domain', split.domain)), **sample)
+
 def _refuse(name, settings, allowed): # raise where a setting is one that nobody would read
     for k in settings:
         if k in allowed: continue
@@ -414,11 +422,8 @@ def load_data(
 ) -> Split:
     "Read a data set and split it as the paper does."
     sample = dict(seed=seed, n_train=n_train, n_valid=n_valid, n_test=n_test, history=history)
-    folder = _saved(name_or_path)
-    if folder and settings:
-        raise InputError(f"{folder.name} is a saved split, which takes no setting {next(iter(settings))!r}; "
-                         "its cases are made already")
-    if folder: return fewer(load_split(folder), **sample)
+    if 'domain' in settings: check_domain(settings['domain'])
+    if folder := _saved(name_or_path): return _of_saved(folder, settings, sample)
     name, reader, files, known = _locate(name_or_path, root, download, say)
     _refuse(name, settings, settings_of(reader))
     settings = _with_known(settings, known, reader) | sample

@@ -206,7 +206,7 @@ def split_instructions(
     n_categories:int=10,  # categories to keep where neither `selected` nor `categories` lists them
     categories=None,      # your own list of categories
     exclude=(),           # categories never kept
-    domain:str='item',    # movie, book, game, CD
+    domain:str='item',    # what a title is: movie, book, song or any word
 ) -> Split:
     "Read three files of instruction rows as they were split by whoever made them."
     if history < 1: raise InputError(f"history is {history}; a case needs room for at least one past item")
