@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['GO_ON', 'app', 'Commands', 'say', 'quiet', 'ending', 'any_console', 'main', 'demo_data', 'demo', 'listing',
-           'in_columns', 'catalogue', 'run_', 'choices_of', 'tried', 'tune_', 'sweep_', 'aligned', 'data', 'recommend',
-           'report_', 'bench', 'model_']
+           'in_columns', 'catalogue', 'read_options', 'options_from', 'run_', 'choices_of', 'tried', 'tune_', 'sweep_',
+           'aligned', 'data', 'recommend', 'report_', 'bench', 'model_']
 
 # %% ../nbs/90_cli.ipynb #4ecc5135
 import os
@@ -14,8 +14,8 @@ from pathlib import Path
 import typer
 import typer.core
 from . import __version__
-from .errors import InputError
-from .files import REASONS, check_place, unwritable
+from .errors import InputError, nearest
+from .files import REASONS, check_place, unwritable, write_text
 
 # %% ../nbs/90_cli.ipynb #819830f2
 GO_ON = 'stopped; what was finished is kept: start the same command again, and it goes on from there'
@@ -158,6 +158,75 @@ def _at_once(recipes, preset, model, changes): # refusals that need no model
     settle(preset, 'tiny' if model == 'tiny' else 'other', changes)
     refuse_recipes(list(RECIPES) if list(recipes) == ['all'] else recipes, as_changes(changes))
 
+# %% ../nbs/90_cli.ipynb #90d00002
+_PARAMETERS = dict(recipes='recipes', data='data', model='model', seed='seed', out='out', preset='preset', set='changes',
+                   read='read', grid='many', workers='workers') # key of a file -> parameter of `run`
+
+def read_options(path:Path) -> dict: # parameter -> value, as the command line would give it
+    "Options of `sprec run` from a YAML or JSON file."
+    import yaml # type: ignore[import-untyped]
+    if not path.is_file(): raise InputError(f"--config {path} is no file")
+    try: told = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise InputError(f"--config {path} cannot be read: {' '.join(str(e).split())[:200]}") from None
+    if not isinstance(told, dict): raise InputError(f"--config {path} holds no options; give lines such as model: tiny")
+    if bad := [k for k in told if k not in _PARAMETERS]:
+        raise InputError(f"--config {path} has no option {bad[0]!r}; there are "
+                         f"{', '.join(_PARAMETERS)}{nearest(bad[0], _PARAMETERS)}")
+    return {_PARAMETERS[k]: _as_given(k, v) for k, v in told.items()}
+
+# %% ../nbs/90_cli.ipynb #90d00003
+def _as_given(key, value): # a value of a file as the command line would give it
+    if isinstance(value, dict): return [f'{k}={v}' for k, v in value.items()]
+    if key in ('recipes', 'data', 'set', 'read'): return [str(v) for v in (value if isinstance(value, list) else [value])]
+    return value if key in ('grid', 'workers') else str(value)
+
+def options_from(ctx:typer.Context, config:Path): # options of the file stand where the command line says nothing
+    "What `--config` does."
+    if config is not None: ctx.default_map = {**(ctx.default_map or {}), **read_options(config)}
+    return config
+
+# %% ../nbs/90_cli.ipynb #90d00004
+def _keep_command(folder, recipes, **told): # beside the run, so that it runs again
+    import yaml # type: ignore[import-untyped]
+    path, known = folder/'command.yaml', []
+    if path.is_file(): known = (yaml.safe_load(path.read_text(encoding='utf-8')) or {}).get('recipes', [])
+    said = {k: v for k, v in dict(recipes=[*dict.fromkeys([*known, *recipes])], **told).items() if v not in ([], None)}
+    write_text(path, yaml.safe_dump(said, sort_keys=False, allow_unicode=True))
+
+# %% ../nbs/90_cli.ipynb #90d00005
+def _with_read(changes, read): # settings, and among them how data are read
+    from sprec.sources import pack_pairs
+    return [*changes, 'read=' + pack_pairs(read)] if read else changes
+
+def _grid(recipes, data, seed, model, out, preset, changes, workers):
+    from sprec import report
+    from sprec.grid import grid
+    out = out or Path('runs')/'grid'
+    rows, failed = grid(recipes, data, seed, model, out, preset, changes, workers, say)
+    for d in dict.fromkeys(r['data'] for r in rows):
+        say()
+        say(report.to_text_table([r for r in rows if r['data'] == d], report.METRICS))
+    ending(out, 'rows.jsonl: every number of every round, for sprec report',
+           'details.jsonl: categories, titles and first words behind them',
+           'a folder and a log for each data set and seed')
+    if not failed: return
+    why = '; '.join(f'{n} {why}' for n, why in failed.items())
+    raise InputError(f"{len(failed)} of the jobs failed: {why}; start the same command again when that is mended")
+
+# %% ../nbs/90_cli.ipynb #90d00006
+def _one_run(recipes, data, model, seed, out, preset, changes, read):
+    from sprec import report
+    from sprec.experiment import run as run_recipes
+    from sprec.runs import folder_name
+    out = out or Path('runs')/'-'.join(map(folder_name, (data, model))) / f'seed-{seed}'
+    rows = run_recipes(recipes, data, model, seed, out, preset, _with_read(changes, read), say)
+    _keep_command(out, recipes, data=data, model=model, seed=seed, preset=preset, out=str(out), set=list(changes), read=list(read))
+    say()
+    say(report.to_text_table(rows, report.METRICS))
+    ending(out, 'report.html: table, figures, data and settings', 'rows.jsonl: every number of every round',
+           'command.yaml: this command, for sprec run --config')
+
 # %% ../nbs/90_cli.ipynb #63928d3a
 @app.command('run',
              epilog='Example: sprec run sprec dpo-rn --data ml-latest-small --model tiny --out runs/ml --set '
@@ -189,41 +258,23 @@ def run_(
     workers:int=typer.Option(None,
                              help='with --grid: how many at a time [default: one a core, or 1 where there is '
                                   'a GPU]'),
+    config:Path=typer.Option(None, '--config', callback=options_from, is_eager=True, metavar='FILE',
+                             help='options from a YAML or JSON file, such as command.yaml of a run\'s folder; '
+                                  'those given here come first'),
     show:bool=typer.Option(False, '--list', callback=catalogue, is_eager=True,
                            help='print all recipes, data, presets and settings'),
 ):
     "Train recipes on one data set and measure every round; with --grid on several, with several seeds."
     _at_once(recipes, preset, model, changes)
     quiet()
-    from sprec import report
-    from sprec.runs import folder_name
-    from sprec.sources import pack_pairs
-    if read: changes = [*changes, 'read=' + pack_pairs(read)]
-    if many:
-        from sprec.grid import grid
-        out = out or Path('runs')/'grid'
-        rows, failed = grid(recipes, data, seed, model, out, preset, changes, workers, say)
-        for d in dict.fromkeys(r['data'] for r in rows):
-            say(); say(report.to_text_table([r for r in rows if r['data'] == d], report.METRICS))
-        ending(out, 'rows.jsonl: every number of every round, for sprec report',
-               'details.jsonl: categories, titles and first words behind them',
-               'a folder and a log for each data set and seed')
-        if failed:
-            raise InputError(f"{len(failed)} of the jobs failed: "
-                             f"{'; '.join(f'{n} {why}' for n, why in failed.items())}; "
-                             "start the same command again when that is mended")
-        return
-    from sprec.experiment import run as run_recipes
+    if many: return _grid(recipes, data, seed, model, out, preset, _with_read(changes, read), workers)
     if workers is not None:
         raise InputError(f"--workers {workers} says how many jobs of a grid run at a time; add --grid")
     if len(data) > 1: raise InputError(f"one run takes one data set, but there are {len(data)}; add --grid")
     if not seed.isdecimal():
         raise InputError(f"--seed is {seed!r}; one run takes one whole number from 0, --grid also 0-4 or "
                          "0,2,5")
-    out = out or Path('runs')/'-'.join(map(folder_name, (data[0], model))) / f'seed-{seed}'
-    rows = run_recipes(recipes, data[0], model, int(seed), out, preset, changes, say)
-    say(); say(report.to_text_table(rows, report.METRICS))
-    ending(out, 'report.html: table, figures, data and settings', 'rows.jsonl: every number of every round')
+    _one_run(recipes, data[0], model, int(seed), out, preset, changes, read)
 
 # %% ../nbs/90_cli.ipynb #af5e8289
 def choices_of(tries:list) -> dict:
