@@ -893,7 +893,7 @@ def recognised(
 # %% ../../nbs/10a_tables.ipynb #10a70005
 def _named_columns(df, asked, name): # (role -> column, remarks), or one sentence
     taken = recognised(df.columns, asked)
-    names, own = asked | taken, {k: v for k, v in asked.items() if k not in taken}
+    names = asked | taken
     more = {k: names[k] for k in ('categories', 'rating') if names[k] in df or names[k] != k}
     told = ', '.join(f'{k} is {c!r}' for k, c in taken.items())
     hint = '; rename yours, or name it with user=, item=, timestamp=, title='
