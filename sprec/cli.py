@@ -44,7 +44,8 @@ def _show_version(show:bool): # print the version, and stop
 
 @app.callback()
 def _options(
-    version:bool=typer.Option(False, '--version', callback=_show_version, is_eager=True, help='print the version and stop'),
+    version:bool=typer.Option(False, '--version', callback=_show_version, is_eager=True,
+                              help='print the version and stop'),
 ): pass
 
 # %% ../nbs/90_cli.ipynb #90b00003
@@ -159,8 +160,9 @@ def _at_once(recipes, preset, model, changes): # refusals that need no model
     refuse_recipes(list(RECIPES) if list(recipes) == ['all'] else recipes, as_changes(changes))
 
 # %% ../nbs/90_cli.ipynb #90d00002
-_PARAMETERS = dict(recipes='recipes', data='data', model='model', seed='seed', out='out', preset='preset', set='changes',
-                   read='read', grid='many', workers='workers') # key of a file -> parameter of `run`
+# key of a file -> parameter of `run`
+_PARAMETERS = {k: k for k in ('recipes', 'data', 'model', 'seed', 'out', 'preset', 'read', 'workers')}
+_PARAMETERS |= dict(set='changes', grid='many')
 
 def read_options(path:Path) -> dict: # parameter -> value, as the command line would give it
     "Options of `sprec run` from a YAML or JSON file."
@@ -169,7 +171,8 @@ def read_options(path:Path) -> dict: # parameter -> value, as the command line w
     try: told = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (yaml.YAMLError, UnicodeDecodeError) as e:
         raise InputError(f"--config {path} cannot be read: {' '.join(str(e).split())[:200]}") from None
-    if not isinstance(told, dict): raise InputError(f"--config {path} holds no options; give lines such as model: tiny")
+    if not isinstance(told, dict):
+        raise InputError(f"--config {path} holds no options; give lines such as model: tiny")
     if bad := [k for k in told if k not in _PARAMETERS]:
         raise InputError(f"--config {path} has no option {bad[0]!r}; there are "
                          f"{', '.join(_PARAMETERS)}{nearest(bad[0], _PARAMETERS)}")
@@ -178,7 +181,8 @@ def read_options(path:Path) -> dict: # parameter -> value, as the command line w
 # %% ../nbs/90_cli.ipynb #90d00003
 def _as_given(key, value): # a value of a file as the command line would give it
     if isinstance(value, dict): return [f'{k}={v}' for k, v in value.items()]
-    if key in ('recipes', 'data', 'set', 'read'): return [str(v) for v in (value if isinstance(value, list) else [value])]
+    if key in ('recipes', 'data', 'set', 'read'):
+        return [str(v) for v in (value if isinstance(value, list) else [value])]
     return value if key in ('grid', 'workers') else str(value)
 
 def options_from(ctx:typer.Context, config:Path): # options of the file stand where the command line says nothing
@@ -190,8 +194,11 @@ def options_from(ctx:typer.Context, config:Path): # options of the file stand wh
 def _keep_command(folder, recipes, **told): # beside the run, so that it runs again
     import yaml # type: ignore[import-untyped]
     path, known = folder/'command.yaml', []
-    if path.is_file(): known = (yaml.safe_load(path.read_text(encoding='utf-8')) or {}).get('recipes', [])
-    said = {k: v for k, v in dict(recipes=[*dict.fromkeys([*known, *recipes])], **told).items() if v not in ([], None)}
+    if path.is_file():
+        try: known = read_options(path).get('recipes', [])
+        except InputError: pass                          # somebody changed it: it is written anew
+    names = ['all'] if 'all' in [*known, *recipes] else [*dict.fromkeys([*known, *recipes])]
+    said = {k: v for k, v in dict(recipes=names, **told).items() if v not in ([], None)}
     write_text(path, yaml.safe_dump(said, sort_keys=False, allow_unicode=True))
 
 # %% ../nbs/90_cli.ipynb #90d00005
@@ -212,7 +219,8 @@ def _grid(recipes, data, seed, model, out, preset, changes, workers):
            'a folder and a log for each data set and seed')
     if not failed: return
     why = '; '.join(f'{n} {why}' for n, why in failed.items())
-    raise InputError(f"{len(failed)} of the jobs failed: {why}; start the same command again when that is mended")
+    raise InputError(f"{len(failed)} of the jobs failed: {why}; start the same command again when that is "
+                     f"mended")
 
 # %% ../nbs/90_cli.ipynb #90d00006
 def _one_run(recipes, data, model, seed, out, preset, changes, read):
@@ -221,7 +229,8 @@ def _one_run(recipes, data, model, seed, out, preset, changes, read):
     from sprec.runs import folder_name
     out = out or Path('runs')/'-'.join(map(folder_name, (data, model))) / f'seed-{seed}'
     rows = run_recipes(recipes, data, model, seed, out, preset, _with_read(changes, read), say)
-    _keep_command(out, recipes, data=data, model=model, seed=seed, preset=preset, out=str(out), set=list(changes), read=list(read))
+    _keep_command(out, recipes, data=data, model=model, seed=seed, preset=preset, out=str(out),
+                  set=list(changes), read=list(read))
     say()
     say(report.to_text_table(rows, report.METRICS))
     ending(out, 'report.html: table, figures, data and settings', 'rows.jsonl: every number of every round',
@@ -259,8 +268,8 @@ def run_(
                              help='with --grid: how many at a time [default: one a core, or 1 where there is '
                                   'a GPU]'),
     config:Path=typer.Option(None, '--config', callback=options_from, is_eager=True, metavar='FILE',
-                             help='options from a YAML or JSON file, such as command.yaml of a run\'s folder; '
-                                  'those given here come first'),
+                             help='options from a YAML or JSON file, such as command.yaml of a run\'s '
+                                  'folder; those given here come first'),
     show:bool=typer.Option(False, '--list', callback=catalogue, is_eager=True,
                            help='print all recipes, data, presets and settings'),
 ):

@@ -36,8 +36,7 @@ def _why_no_numbers(lm): # what makes a model's logits NaN or infinite
         return (f"its weight {spoilt[0]} is; it was damaged, or training went astray "
                 "(lower lr, and start again from weights that are whole)")
     return (f"its weights in {str(base.dtype).removeprefix('torch.')} are finite, so numbers overflow on the "
-            f"way; "
-            "load it with dtype='float32' or 'bfloat16'")
+            f"way; load it with dtype='float32' or 'bfloat16'")
 
 def check_logits(
     lm,      # the model they come from, for the message

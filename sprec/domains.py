@@ -28,7 +28,8 @@ def check_domain(
 ) -> str:       # the same
     "Refuse what is no word, and slips of the words that are known."
     if not isinstance(domain, str) or not re.fullmatch(r"\w[\w'-]*( \w[\w'-]*)*", domain) or len(domain) > 40:
-        raise InputError(f"domain is {str(domain)[:60]!r}; say in a word what a title is, such as song or board game")
+        raise InputError(f"domain is {str(domain)[:60]!r}; say in a word what a title is, such as song or "
+                         f"board game")
     slips = {form.lower(): d for d, (many, _) in DOMAINS.items() for form in (d, many)}
     meant = slips.get(domain.lower(), domain)
     if meant != domain: raise InputError(f"domain is {domain!r}; write it in the singular, {meant!r}")

@@ -424,8 +424,7 @@ def load_4bit(
     "A base in 4 bits (nf4, bf16 computation) with a LoRA adapter, as the official code trains."
     if not is_bitsandbytes_available():
         raise InputError("a 4-bit base needs the package bitsandbytes, 0.46.1 or newer, which is not "
-                         "installed; "
-                         "pip install 'sprec[quant]', or use load_lm(name, lora=True)")
+                         "installed; pip install 'sprec[quant]', or use load_lm(name, lora=True)")
     if device is None and torch.cuda.is_available():
         device = torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)))
     device = torch.device(device or 'cpu')

@@ -67,8 +67,7 @@ def _check_room(taken, n_items, n): # refuse more negatives than the narrowest c
     free = n_items - max((len(set(r[r >= 0])) for r in taken), default=0)
     if not 1 <= n <= free:
         raise InputError(f"{n} negatives a case were asked for, but as few as {free} of {n_items} items are "
-                         f"free; "
-                         f"choose n from 1 to {free}")
+                         f"free; choose n from 1 to {free}")
 
 # %% ../nbs/22_negatives.ipynb #a22c0006
 # uniform items at out[where], never taken ones, never one that stands in the row
@@ -110,8 +109,7 @@ def _check_popular_room(taken, weight, n): # refuse more negatives than the narr
     free = int((weight > 0).sum()) - used
     if not 1 <= n <= free:
         raise InputError(f"{n} negatives a case were asked for, but as few as {free} items with a training "
-                         f"count "
-                         f"are free; choose n from 1 to {free}")
+                         f"count are free; choose n from 1 to {free}")
 
 # %% ../nbs/22_negatives.ipynb #a22c000a
 def _first_to_arrive(weight, taken, n, rng): # int [N, n]: the items that wait least; taken ones never come

@@ -68,8 +68,7 @@ def pref_rows(
     rejected = [_many(r) for r in rejected_ids]
     if not len(prompts) == len(chosen) == len(rejected):
         raise InputError(f"there are {len(prompts)} prompts, {len(chosen)} chosen and {len(rejected)} "
-                         f"rejected; "
-                         "they must match")
+                         f"rejected; they must match")
     if not prompts: raise InputError("there are no pairs to train on")
     for n, (p, c, r) in enumerate(zip(prompts, chosen, rejected)):
         if not p or not c or not all(r):
@@ -118,8 +117,7 @@ def _fitting(model, rows, collate, device): # log-probabilities of rows in one g
     except Exception as e:
         if len(rows) == 1 or not out_of_memory(e): raise
     warnings.warn("out of memory while log-probabilities were found: rows go through in halves, the same "
-                  "numbers "
-                  "up to rounding; a lower micro_batch begins with that", stacklevel=3)
+                  "numbers up to rounding; a lower micro_batch begins with that", stacklevel=3)
     if device.type == 'cuda': torch.cuda.empty_cache()
     half = len(rows)//2
     return [x for part in (rows[:half], rows[half:]) for x in _fitting(model, part, collate, device)]
@@ -214,8 +212,7 @@ def find_loss(
     for k, p in takes.items():
         if p.default is p.empty and k not in (*args, *extras, *sized):
             raise InputError(f"the loss {name} needs {k!r}: as a column of the rows, pref_rows(..., "
-                             f"{k}=...), "
-                             f"or as a setting, loss_args={{{k!r}: ...}}")
+                             f"{k}=...), or as a setting, loss_args={{{k!r}: ...}}")
     return loss, extras, bool(sized)
 
 # %% ../nbs/23_preference.ipynb #1d28bacf

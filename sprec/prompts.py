@@ -67,8 +67,7 @@ class Template:
                 raise InputError("this tokenizer has no chat template; use kind 'alpaca'")
             return tok.apply_chat_template(self.messages(titles), tokenize=False, add_generation_prompt=True)
         return ('Below is an instruction that describes a task, paired with an input that provides further '
-                'context. '
-                f'Write a response that appropriately completes the request.\n\n### '
+                f'context. Write a response that appropriately completes the request.\n\n### '
                 f'Instruction:\n{ask}\n\n### Input:\n{given}\n\n### Response:\n')
 
     def messages(self, titles, title:str=None) -> list:

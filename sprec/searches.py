@@ -12,17 +12,15 @@ import time
 from pathlib import Path
 import numpy as np
 import torch
-from .data import Cases, Recs, load_split
+from .data import Cases, Recs
 from .decode import LMRecommender
 from .exact import ExactRecommender
-from .experiment import load_run
+from .experiment import _start_of, load_run
 from .files import read_lines
-from .inputs import get_model
 from .metrics import evaluate
 from .prompts import Template, encode_prompts, encode_titles, natural_title
 from .rows import write_rows
-from .runs import found_from, provenance, read_config
-from .settings import settings_of_run
+from .runs import provenance, read_config
 from .toy import toy_world
 from .tree import separate_logps
 from .uncertainty import compare
@@ -54,15 +52,13 @@ def first_words(
     words = [t.split()[0] for t in first]
     title, n = np.unique(first, return_counts=True)
     word, m = np.unique(words, return_counts=True)
-    top = dict(top_title=str(title[n.argmax()]), top_title_share=float(n.max()/n.sum()))
-    return (top
-            | dict(first_word=str(word[m.argmax()]), first_word_share=float(m.max()/m.sum()),
-                   first_words=len(word)))
+    return dict(top_title=str(title[n.argmax()]), top_title_share=float(n.max()/n.sum()),
+                first_word=str(word[m.argmax()]), first_word_share=float(m.max()/m.sum()),
+                first_words=len(word))
 
 # %% ../nbs/40d_searches.ipynb #9ddbb638
 TOLD_COLUMNS = ('DivRatio@1', 'ORRatio@1', 'MGU@1', 'HR@5', 'NDCG@5', 'Entropy@1', 'TrainLift@1',
-                'TrainLift@5',
-                'PopLift@1')
+                'TrainLift@5', 'PopLift@1')
 
 # %% ../nbs/40d_searches.ipynb #40d0000f
 def told_of(
@@ -153,10 +149,7 @@ def model_of(
 ) -> tuple:             # (LMRecommender, Split, method, round)
     "The model of a run after a round of a method; 'pretrained' as it was before."
     if method != 'pretrained': return load_run(run, method, round)
-    run, config = Path(run), read_config(Path(run))
-    split, settings = load_split(run/'data'), settings_of_run(config)
-    return (get_model(found_from(config['model'], config, run), split, settings, config['seed']), split,
-            method, 0)
+    return *_start_of(Path(run), read_config(Path(run))), method, 0
 
 # %% ../nbs/40d_searches.ipynb #318a2005
 def _about(run, split, method, at, budget, cases): # what tells one model's lists from another's

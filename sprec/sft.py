@@ -37,8 +37,7 @@ from .tree import token_logps, unwrap
 def _check_rows(prompts, answers, weight): # rows that cannot be trained on, named by their number
     if not len(prompts) == len(answers) == len(weight):
         raise InputError(f"there are {len(prompts)} prompts, {len(answers)} completions and {len(weight)} "
-                         f"weights; "
-                         "they must match")
+                         f"weights; they must match")
     if not prompts: raise InputError("there are no rows to train on")
     for n, (p, c, w) in enumerate(zip(prompts, answers, weight)):
         if not c or not p:
@@ -361,8 +360,7 @@ def _fine_enough(lm): # weights that train have 32 bits or more
     if not coarse: return
     name, dtype = coarse[0]
     raise InputError(f"the weights that train are held in {str(dtype).removeprefix('torch.')} ({name} "
-                     f"first), "
-                     "where steps are lost or far too long; load the model with dtype='float32' "
+                     f"first), where steps are lost or far too long; load the model with dtype='float32' "
                      "(bf16=True still computes in 16 bits), or train an adapter (lora=True)")
 
 # %% ../nbs/20_sft.ipynb #a20c0016

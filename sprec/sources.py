@@ -242,8 +242,8 @@ def name_items(
     groups, member = membership([lists[i] for i in once], no_category)
     if same_title == 'apart':
         titles, twins = unique_titles(titles, ids.tolist())
-        return (ids, np.arange(len(ids)), Catalog(titles, groups, member), notes
-                | dict(titles_made_unique=twins))
+        notes = notes | dict(titles_made_unique=twins)
+        return ids, np.arange(len(ids)), Catalog(titles, groups, member), notes
     at, titles, member = _merged(titles, member)
     return ids, at, Catalog(titles, groups, member), notes | dict(titles_merged=len(ids) - len(titles))
 

@@ -244,8 +244,7 @@ def _tolerant(path, sep, names, skip=0, size=16<<20, data=None): # (table, {reas
     tables, bad = [_parse(io.BytesIO(b'\n'), sep, names, _loose)], Counter()
     for piece in _pieces(path, size, data):
         try: tables.append(_parse(io.BytesIO(piece), sep, names, _loose, skip, block=1<<20))
-        # somewhere in this piece: look at each of its lines
-        except pa.ArrowInvalid:
+        except pa.ArrowInvalid: # somewhere in this piece: look at each of its lines
             good, odd = _fitting(piece.splitlines()[skip:], sep.encode(), len(names) - 1)
             bad += odd
             piece = b'\n'.join(good) + b'\n'
@@ -583,8 +582,7 @@ def other_separator(
         n = sum(other in t for t in plain)
         if 2*n <= len(plain): continue
         return [f"no cell of {name} holds the separator {separator!r}, but {n:,} of {len(plain):,} different "
-                f"ones "
-                f"hold {other!r}; if that stands between categories, give "
+                f"ones hold {other!r}; if that stands between categories, give "
                 f"separator={other.strip(' ') or other!r}"]
     return []
 
@@ -792,8 +790,7 @@ def as_frame(
     if frame is not None: return frame
     lazy = '; call .collect() first' if hasattr(source, 'collect') else ''
     raise InputError(f"a {type(source).__name__} is no table; give a path, a frame of pandas, polars or "
-                     f"pyarrow, "
-                     f"a data set of datasets, a list of records, or a dict of columns{lazy}")
+                     f"pyarrow, a data set of datasets, a list of records, or a dict of columns{lazy}")
 
 # %% ../../nbs/10a_tables.ipynb #8cd02b1e
 def _read_parquet(path): # a table of pandas, with whole numbers beside nothing
@@ -865,14 +862,16 @@ def _as_times(column, time_format, name): # `seconds` of a column, of which one 
 # role -> names that people give to its column, in small letters without underscores and blanks
 COLUMN_NAMES = dict(
     user='user userid uid customer customerid reviewer reviewerid member memberid'.split(),
-    item=('item itemid iid movie movieid product productid asin parentasin book bookid song songid track trackid '
-          'artist artistid article articleid recipe recipeid job jobid sku').split(),
+    item=('item itemid iid movie movieid product productid asin parentasin book bookid song songid track '
+          'trackid artist artistid article articleid recipe recipeid job jobid sku').split(),
     timestamp='timestamp time ts date datetime eventtime unixtime unixreviewtime unixtimestamp createdat'.split(),
     title=('title name itemname itemtitle productname producttitle movietitle moviename booktitle bookname '
            'songtitle songname trackname artistname').split(),
-    categories='categories category genres genre'.split(), rating='rating ratings stars score overall'.split())
+    categories='categories category genres genre'.split(),
+    rating='rating ratings stars score overall'.split())
 
-_SPOKEN = 'movie song book track artist article recipe job product'.split()  # an item by one of these has its title there
+# an item by one of these has its title there
+_SPOKEN = 'movie song book track artist article recipe job product'.split()
 
 def recognised(
     columns,     # names of a table's columns
@@ -887,7 +886,8 @@ def recognised(
             raise InputError(f"{role} could be {' or '.join(map(repr, fits))}; say which with {role}=")
         if len(fits) == 1: found[role] = fits[0]
     spoken = re.sub(r'[\W_]+', '', str(found.get('item'))).lower()
-    if spoken in _SPOKEN and asked.get('title') == 'title' not in columns: found.setdefault('title', found['item'])
+    if spoken in _SPOKEN and asked.get('title') == 'title' not in columns:
+        found.setdefault('title', found['item'])
     return found
 
 # %% ../../nbs/10a_tables.ipynb #10a70005
@@ -897,10 +897,13 @@ def _named_columns(df, asked, name): # (role -> column, remarks), or one sentenc
     more = {k: names[k] for k in ('categories', 'rating') if names[k] in df or names[k] != k}
     told = ', '.join(f'{k} is {c!r}' for k, c in taken.items())
     hint = '; rename yours, or name it with user=, item=, timestamp=, title='
-    if names['title'] not in df and names['item'] in df: hint += f" (title={names['item']} where items are called by their titles)"
+    if names['title'] not in df and names['item'] in df:
+        hint += f" (title={names['item']} where items are called by their titles)"
     four = dict(user=names['user'], item=names['item'], time=names['timestamp'], title=names['title'])
     wanted = _columns(df.columns, four | more, name, (f' ({told})' if told else '') + hint)
-    return wanted, [f'{name}: columns were recognised by their names, {told}; name others with user=, item= ...'] if told else []
+    return (wanted,
+            [f'{name}: columns were recognised by their names, {told}; name others with user=, item= ...']
+            if told else [])
 
 # %% ../../nbs/10a_tables.ipynb #5eefebe3
 def read_table(
