@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GO_ON', 'app', 'Commands', 'say', 'quiet', 'ending', 'any_console', 'main', 'demo_data', 'demo', 'listing',
            'in_columns', 'catalogue', 'read_options', 'options_from', 'run_', 'choices_of', 'tried', 'tune_', 'sweep_',
-           'aligned', 'data', 'recommend', 'report_', 'bench', 'model_']
+           'aligned', 'data', 'recommend', 'report_', 'audit_', 'bench', 'model_']
 
 # %% ../nbs/90_cli.ipynb #4ecc5135
 import os
@@ -442,6 +442,36 @@ def report_(
     ending(out, 'report.html: tables, claims, figures',
            'report.md, report.tex, tables.tex: the same for a text', 'figures/',
            *([str(rows_file)] if rows_file else []))
+
+# %% ../nbs/90_cli.ipynb #90f00002
+@app.command('audit', epilog='Example: sprec audit mine.csv theirs.jsonl --data log.csv --test test.csv --read user=uid')
+def audit_(
+    lists:list[str]=typer.Argument(...,
+                                   help='files of lists, each a system (.csv, .tsv, .parquet, .jsonl): user or '
+                                        'case, item or title, rank or score; or answers in words'),
+    data:str=typer.Option(..., help='the log of who took what, as in sprec data; or a split that was saved'),
+    test:Path=typer.Option(None,
+                           help='a table of user and item: what people took afterwards [default: the last of '
+                                'each person in the log]'),
+    last:int=typer.Option(1, help='without --test: how many of each person\'s latest are held out'),
+    k:int=typer.Option(5, '-k', help='how many places of a list count'),
+    labels:Path=typer.Option(None, '--people', help='a table of user and traits, such as gender'),
+    read:list[str]=typer.Option([], '--read', metavar='KEY=VALUE',
+                                help='how the log is read, such as user=uid or min_rating=4; may be given '
+                                     'several times'),
+    out:Path=typer.Option(Path('runs/audit'), help='where to put report.html and the rows'),
+):
+    "Say what the lists of any recommenders do to whom: metrics with intervals, no training."
+    from sprec.audit import audit as audit_lists, save_audit
+    from sprec.sources import read_settings
+    check_place(out)
+    found = audit_lists(lists, data, test, last, k, labels, say, **read_settings(read))
+    page = save_audit(found, out, dict(lists=', '.join(map(str, lists)), data=data, test=str(test or ''), k=k))
+    say(); say(aligned(found.table, width=28)); say()
+    for text in found.sentences: say(text)
+    if found.remarks: say('\nRemarks:')
+    for text in found.remarks: say(f'  {text}')
+    ending(out, f'{page.name}: the same, with figures, heads and groups', 'rows.csv, differences.csv, groups.csv')
 
 # %% ../nbs/90_cli.ipynb #db4e092d
 @app.command(epilog='Example: sprec bench data --set scale=1/50')

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NO_CATEGORY', 'EXCLUDE', 'SOURCES', 'READERS', 'whence', 'data_root', 'missing_files', 'usable', 'name_items',
-           'split_log', 'settings_of', 'fewer', 'load_data', 'pack_pairs', 'unpack_pairs', 'read_settings',
-           'head_share', 'manifest_table']
+           'split_log', 'settings_of', 'fewer', 'load_data', 'is_log', 'read_log', 'pack_pairs', 'unpack_pairs',
+           'read_settings', 'head_share', 'manifest_table']
 
 # %% ../nbs/11_sources.ipynb #971e4b63
 import inspect
@@ -432,6 +432,34 @@ def load_data(
     split.manifest['table3'] = SOURCES[name]['table3'] if name in SOURCES else {}
     for remark in split.manifest.get('remarks', ()): say(remark)
     return split
+
+# %% ../nbs/11_sources.ipynb #11a00001
+def is_log(
+    name_or_path,  # as in `load_data`
+) -> bool:         # False where the cases are made already: a saved split, or instruction rows
+    "Whether data are a log of who took what."
+    if tables.is_table(name_or_path): return True
+    if _saved(name_or_path): return False
+    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    if name in SOURCES: return SOURCES[name]['reader'] != 'instructions'
+    return path.is_file() or not path.is_dir() or bool(tables.detect(path) or records.detect_records(path))
+
+# %% ../nbs/11_sources.ipynb #11a00002
+def read_log(
+    name_or_path,       # as in `load_data`
+    root=None,          # folder of named data; `data_root()` if None
+    download:bool=True, # fetch what is missing of a named data set
+    say=print,          # called with a line of text before a download
+    **settings,         # see `settings_of`
+) -> tuple:             # (Log, dict: the settings that say how to split, not how to read)
+    "A log as it is, before it is split."
+    name, reader, files, known = _locate(name_or_path, root, download, say)
+    if reader == 'instructions':
+        raise InputError(f"{name} holds cases, which are no log; `load_data` reads them")
+    _refuse(name, settings, settings_of(reader))
+    own, settings = inspect.signature(READERS[reader]).parameters, _with_known(settings, known, reader)
+    log = READERS[reader](files, **{k: v for k, v in settings.items() if k in own})
+    return log, {k: v for k, v in settings.items() if k not in own}
 
 # %% ../nbs/11_sources.ipynb #d9198700
 def pack_pairs(
