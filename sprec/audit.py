@@ -40,6 +40,7 @@ class Taken:
     items:dict           # id as text -> item; empty where items have no ids
     seen:np.ndarray      # int64, ascending: row * items + item, all that was taken before
     notes:dict = field(default_factory=dict)
+    lost:np.ndarray = None # int64 [N]: targets outside the catalogue, which nobody can hit; none if None
 
     def __repr__(self):
         return (f"Taken({len(self.names):,} {self.by}s, {len(self.target):,} targets; "
@@ -102,7 +103,8 @@ def _with_test(row, item, users, test, known, notes):
     notes |= dict(test_interactions=len(got), test_items_unknown=int((~there).sum()), test_in_log=int(both.sum()),
                   test_people_without_history=len(new))
     if not there.any(): raise InputError("no item of the test is in the log's catalogue; are the ids the same?")
-    return row[~both], item[~both], owner[there], target[there], users
+    lost = np.bincount(owner[~there], minlength=len(users))
+    return row[~both], item[~both], owner[there], target[there], users, lost
 
 # %% ../nbs/48_audit.ipynb #4800000e
 def taken_in_log(
@@ -117,12 +119,12 @@ def taken_in_log(
     if last < 1: raise InputError(f"last is {last}; hold out at least one interaction of a person")
     ids, at, catalog, _ = name_items(log.items, same_title, no_category, max_title)
     row, item, users, notes = _log_rows(log, ids, at, min_rating)
-    known = dict(zip(as_id_text(ids), at.tolist()))
-    if test is not None: row, item, owner, target, users = _with_test(row, item, users, test, known, notes)
+    known, lost = dict(zip(as_id_text(ids), at.tolist())), None
+    if test is not None: row, item, owner, target, users, lost = _with_test(row, item, users, test, known, notes)
     else:
         out = _last_out(row, last)
         owner, target, row, item = row[out], item[out], row[~out], item[~out]
-    return _taken(row, item, owner, target, users, catalog, known, notes)
+    return replace(_taken(row, item, owner, target, users, catalog, known, notes), lost=lost)
 
 # %% ../nbs/48_audit.ipynb #4800000f
 def _taken(row, item, owner, target, users, catalog, known, notes):
@@ -275,9 +277,10 @@ def _hit_values(system, taken, k): # (two float64 [t]: hit and gain of each targ
     row[system.at] = np.arange(len(system.at))
     asked = row[taken.owner] >= 0
     owner, target = row[taken.owner[asked]], taken.target[asked]
-    if not len(owner): return np.zeros(0), np.zeros(0), owner
-    hit, gain = target_gains(system.items[owner], target, k)
-    return hit, gain, owner
+    hit, gain = target_gains(system.items[owner], target, k) if len(owner) else np.zeros((2, 0))
+    if taken.lost is None: return hit, gain, owner
+    more = np.repeat(np.arange(len(system.at)), taken.lost[system.at])
+    return *(np.r_[x, np.zeros(len(more))] for x in (hit, gain)), np.r_[owner, more]
 
 # %% ../nbs/48_audit.ipynb #48000024
 def deal_blocks(
@@ -363,7 +366,7 @@ def audit_rows(
     "Every column of every system, with its interval."
     out = []
     for s in systems:
-        targets = int(np.isin(taken.owner, s.at).sum())
+        targets = len(_hit_values(s, taken, k)[2])
         for c, left in leave_out(s, taken, block, k).items():
             value, low, high = jackknife_interval(left, level, _least_error(c, s, taken, k))
             low, high = _ends(c, value, low, high, targets)
@@ -383,10 +386,11 @@ def _difference(one, two, least, level): # of two columns: difference, low, high
     error = (high - d)/t_quantile(m - 1, level) if m > 1 else np.nan
     return d, low, high, _beyond(d/error, m - 1) if error > 0 else np.nan
 
-def _compared(a, b, taken, block, k, level): # rows of one pair
+def _compared(a, b, taken, block, k, level, whole): # rows of one pair; whole: system -> all columns of its lists
     both, out = np.intersect1d(a.at, b.at), []
     if len(both) < 2: return out
-    one, two = (leave_out(_on(s, both), taken, block, k) for s in (a, b))
+    one, two = (whole[s.name] if len(s.at) == len(both) else leave_out(_on(s, both), taken, block, k)
+                for s in (a, b))
     for c in one:
         least = np.sqrt(2)*_least_error(c, _on(a, both), taken, k)
         values = dict(zip(('difference', 'low', 'high', 'p'), _difference(one[c], two[c], least, level)))
@@ -400,7 +404,8 @@ def audit_differences(
 ) -> pd.DataFrame: # a, b, metric, difference (a - b), low, high, p, people, verdict (more, less, cannot be told)
     "Every pair of systems, on the people that both have lists for."
     pairs = [(a, b) for i, a in enumerate(systems) for b in systems[i+1:]]
-    out = pd.DataFrame([r for a, b in pairs for r in _compared(a, b, taken, block, k, level)])
+    whole = {s.name: leave_out(s, taken, block, k) for s in systems}
+    out = pd.DataFrame([r for a, b in pairs for r in _compared(a, b, taken, block, k, level, whole)])
     if not len(out): return out
     known, sure = out.p.notna().to_numpy(), np.zeros(len(out), bool)
     sure[known] = holm_adjusted(out.p.to_numpy()[known]) < 1 - level
@@ -460,7 +465,7 @@ def people_groups(
 
 # %% ../nbs/48_audit.ipynb #48000040
 def _group_row(system, taken, k, level): # the columns that are asked of a group, a person or block left out in turn
-    block, targets = np.zeros(len(taken.names), np.int64), int(np.isin(taken.owner, system.at).sum())
+    block, targets = np.zeros(len(taken.names), np.int64), len(_hit_values(system, taken, k)[2])
     block[system.at] = deal_blocks(len(system.at))
     left = leave_out(system, taken, block, k)
     out = dict(system=system.name, people=len(system.at), targets=targets)
@@ -530,7 +535,7 @@ _FOUND = {'exact': 'are titles of the catalogue', 'as people write it': 'are suc
 _COUNTED = dict( # what was counted, in words
     rows_left_out='rows of the log that cannot be used: {n:,}',
     histories_cut_at='histories are cut at the latest {n:,} things; novelty looks at all',
-    test_items_unknown='test interactions with items that the log does not name: {n:,}',
+    test_items_unknown='test interactions with items that the log does not name, which count as missed: {n:,}',
     test_in_log='test interactions that stood in the log as well, taken out of it: {n:,}',
     test_people_without_history='people of the test without a history: {n:,}',
     unknown='lists of {by}s that the data do not have, left out: {n:,}',
