@@ -89,7 +89,17 @@ def _last_out(row, last): # bool: which entries are the last `last` of their row
     return from_end < np.minimum(last, size - 1)[row]
 
 # %% ../nbs/48_audit.ipynb #4800000d
-# (row, item, bool: in the test, users): a test that is given is matched by ids; what the log repeats of it is taken out
+# bool: the latest entry of each pair that the test holds, where the log holds nine of ten of them: it has the test in it
+def _test_in_log(row, item, owner, target, n):
+    pairs, wanted = row*n + item, np.unique(owner*n + target)
+    found = np.flatnonzero(np.isin(pairs, wanted))
+    out = np.zeros(len(row), bool)
+    if len(np.unique(pairs[found])) < .9*len(wanted): return out
+    last = len(found) - 1 - np.unique(pairs[found][::-1], return_index=True)[1]
+    out[found[last]] = True
+    return out
+
+# (row, item, owner, target, users, lost): a test that is given is matched by ids
 def _with_test(row, item, users, test, known, notes):
     got = read_lists(test, name='the test').rows
     place = {u: i for i, u in enumerate(users)}
@@ -98,15 +108,14 @@ def _with_test(row, item, users, test, known, notes):
     place |= {u: len(place) + i for i, u in enumerate(new)}
     owner, target = got.who.map(place).to_numpy(), got.item.map(known).fillna(-1).astype(int).to_numpy()
     there = target >= 0
-    n = max(known.values()) + 1
-    both = np.isin(row*n + item, owner[there]*n + target[there])
+    if not there.any(): raise InputError("no item of the test is in the log's catalogue; are the ids the same?")
+    both = _test_in_log(row, item, owner[there], target[there], max(known.values()) + 1)
     notes |= dict(test_interactions=len(got), test_items_unknown=int((~there).sum()), test_in_log=int(both.sum()),
                   test_people_without_history=len(new))
-    if not there.any(): raise InputError("no item of the test is in the log's catalogue; are the ids the same?")
     lost = np.bincount(owner[~there], minlength=len(users))
     return row[~both], item[~both], owner[there], target[there], users, lost
 
-# %% ../nbs/48_audit.ipynb #4800000e
+# %% ../nbs/48_audit.ipynb #48000010
 def taken_in_log(
     log,               # a `Log`
     test=None,         # table of user and item, or its file: what people took afterwards; None: the last of each
@@ -126,7 +135,7 @@ def taken_in_log(
         owner, target, row, item = row[out], item[out], row[~out], item[~out]
     return replace(_taken(row, item, owner, target, users, catalog, known, notes), lost=lost)
 
-# %% ../nbs/48_audit.ipynb #4800000f
+# %% ../nbs/48_audit.ipynb #48000011
 def _taken(row, item, owner, target, users, catalog, known, notes):
     n, size = len(users), len(catalog)
     owner, target = np.divmod(_pairs(owner, target, size), size)          # an interaction twice in the test counts once
@@ -140,7 +149,7 @@ def _taken(row, item, owner, target, users, catalog, known, notes):
     catalog = replace(catalog, counts=np.bincount(item, minlength=size))
     return Taken(cases, catalog, owner, target, users, 'user', known, _pairs(row, item, size), notes)
 
-# %% ../nbs/48_audit.ipynb #48000013
+# %% ../nbs/48_audit.ipynb #48000015
 @dataclass
 class System:
     "One system's lists, as items of people."
@@ -151,7 +160,7 @@ class System:
 
     def __repr__(self): return f"System({self.name}: {len(self.at):,} lists of {self.items.shape[1]})"
 
-# %% ../nbs/48_audit.ipynb #48000014
+# %% ../nbs/48_audit.ipynb #48000016
 def _rows_of(who, taken): # int64: the row that each name means, -1 where it is unknown
     known = {n: i for i, n in enumerate(taken.names)}
     at = np.array([known.get(w, -1) for w in who], np.int64)
@@ -169,7 +178,7 @@ def _items_of(names, taken): # int64: the item that each text means, -1 where it
     numbers = np.array([int(x) if x.isdecimal() else -1 for x in names], np.int64)
     return np.where(numbers < len(taken.catalog), numbers, -1)           # item numbers, where no title fits
 
-# %% ../nbs/48_audit.ipynb #48000016
+# %% ../nbs/48_audit.ipynb #48000018
 def _places_of_answers(lists, taken, k): # rows of who, item and place from answers in words, and how titles were found
     finder, out, how = TitleFinder(taken.catalog), [], dict.fromkeys(HOW, 0)
     for who, answer in zip(lists.rows.who, lists.rows.answer):
@@ -184,7 +193,7 @@ def _filled(at, place, item, rows, k): # int32 [n, k]: the lists of `rows`; an i
     for j in range(1, k): items[(items[:, j:j+1] == items[:, :j]).any(1) & (items[:, j] >= 0), j] = -1
     return items
 
-# %% ../nbs/48_audit.ipynb #48000017
+# %% ../nbs/48_audit.ipynb #48000019
 def matched(
     lists:Lists,  # as they were read
     taken:Taken,
@@ -210,7 +219,7 @@ def matched(
 def _sample(lists): # something that is written there
     return str(lists.rows['answer' if lists.in_words else 'item'].iloc[0])[:60]
 
-# %% ../nbs/48_audit.ipynb #4800001b
+# %% ../nbs/48_audit.ipynb #4800001d
 def popular_lists(
     taken:Taken,
     at:np.ndarray,  # int64 [n]: rows that get a list
@@ -232,7 +241,7 @@ def popular_lists(
 def _new_slots(items, at, taken): # bool: which places hold a title that its person did not take before
     return (items >= 0) & ~np.isin(at[:, None]*len(taken.catalog) + items, taken.seen)
 
-# %% ../nbs/48_audit.ipynb #4800001e
+# %% ../nbs/48_audit.ipynb #48000020
 TOOK = 'what people took'
 
 def took_lists(taken, at, k): # int32 [n, k]: the first k targets of each row, -1 where there are fewer
@@ -243,7 +252,7 @@ def took_lists(taken, at, k): # int32 [n, k]: the first k targets of each row, -
     out[taken.owner[some], rank[some]] = taken.target[some]
     return out[at]
 
-# %% ../nbs/48_audit.ipynb #48000021
+# %% ../nbs/48_audit.ipynb #48000023
 AUDITED = dict( # column -> what it says
     HR='share of what people took afterwards that is among the first k',
     NDCG='the same, less for lower places',
@@ -260,7 +269,7 @@ AUDITED = dict( # column -> what it says
     Valid='share of places that hold a title of the catalogue')
 _OF_SETS = ('DivRatio', 'ORRatio', 'Coverage', 'Gini', 'MGU')
 
-# %% ../nbs/48_audit.ipynb #48000022
+# %% ../nbs/48_audit.ipynb #48000024
 def _list_values(system, taken, k): # column -> float64 [n]: one value a list, nan where it has none
     items, catalog = system.items[:, :k], taken.catalog
     past = taken.cases.history[system.at]
@@ -282,7 +291,7 @@ def _hit_values(system, taken, k): # (two float64 [t]: hit and gain of each targ
     more = np.repeat(np.arange(len(system.at)), taken.lost[system.at])
     return *(np.r_[x, np.zeros(len(more))] for x in (hit, gain)), np.r_[owner, more]
 
-# %% ../nbs/48_audit.ipynb #48000024
+# %% ../nbs/48_audit.ipynb #48000026
 def deal_blocks(
     n:int,          # how many people
     most:int=200,   # groups at most
@@ -298,7 +307,7 @@ def _without_each(values, block, m): # float64 [1 + m]: the mean, and the mean w
     with np.errstate(invalid='ignore', divide='ignore'):
         return np.r_[total.sum(), total.sum() - total]/np.r_[size.sum(), size.sum() - size]
 
-# %% ../nbs/48_audit.ipynb #48000026
+# %% ../nbs/48_audit.ipynb #48000028
 def _counted(items, block, m, n_items): # int64 [1 + m, I]: how often each item occurs, and how often without each group
     rows, at = np.nonzero(items >= 0)
     each = np.bincount(block[rows]*n_items + items[rows, at], minlength=m*n_items).reshape(m, n_items)
@@ -313,7 +322,7 @@ def _set_values(system, taken, block, m, k): # column -> float64 [1 + m]
     names = [c for c in _OF_SETS if c != 'MGU' or len(taken.catalog.categories)]
     with np.errstate(invalid='ignore', divide='ignore'): return {c: SET_METRICS[c](counts) for c in names}
 
-# %% ../nbs/48_audit.ipynb #48000027
+# %% ../nbs/48_audit.ipynb #48000029
 def leave_out(
     system:System,
     taken:Taken,
@@ -329,7 +338,7 @@ def leave_out(
     out |= _set_values(system, taken, own, m, k)
     return {c: out[c] for c in AUDITED if c in out}
 
-# %% ../nbs/48_audit.ipynb #48000028
+# %% ../nbs/48_audit.ipynb #4800002a
 def jackknife_interval(
     values,          # float64 [1 + m]: a value, and the value without each group
     level:float=.95,
@@ -343,7 +352,7 @@ def jackknife_interval(
     half = t_quantile(m - 1, level)*error
     return float(value), float(value - half), float(value + half)
 
-# %% ../nbs/48_audit.ipynb #4800002e
+# %% ../nbs/48_audit.ipynb #48000030
 def _least_error(column, system, taken, k): # a title more or less, which leaving groups out does not see
     if column == 'DivRatio': return 1/(k*len(system.at))
     return 1/len(taken.catalog) if column == 'Coverage' else 0.
@@ -355,7 +364,7 @@ def _ends(column, value, low, high, targets): # within the range of a share; no 
     if column in _SHARES: high = np.minimum(high, 1.)
     return (np.maximum(low, 0.) if column in (*_SHARES, 'MGU', 'Calibration') else low), high
 
-# %% ../nbs/48_audit.ipynb #4800002f
+# %% ../nbs/48_audit.ipynb #48000031
 def audit_rows(
     systems,          # list of `System`
     taken:Taken,
@@ -374,7 +383,7 @@ def audit_rows(
                             lists=len(s.at), targets=targets))
     return pd.DataFrame(out)
 
-# %% ../nbs/48_audit.ipynb #48000032
+# %% ../nbs/48_audit.ipynb #48000034
 def _on(system, rows): # the system for some people
     keep = np.isin(system.at, rows)
     return replace(system, at=system.at[keep], items=system.items[keep])
@@ -397,7 +406,7 @@ def _compared(a, b, taken, block, k, level, whole): # rows of one pair; whole: s
         out.append(dict(a=a.name, b=b.name, metric=f'{c}@{k}') | values | dict(people=len(both)))
     return out
 
-# %% ../nbs/48_audit.ipynb #48000033
+# %% ../nbs/48_audit.ipynb #48000035
 def audit_differences(
     systems, taken:Taken, block:np.ndarray, k:int, # as in `audit_rows`
     level:float=.95,
@@ -412,7 +421,7 @@ def audit_differences(
     way = np.where(out.difference > 0, 'more', 'less')
     return out.assign(verdict=np.where(sure, way, 'cannot be told'))
 
-# %% ../nbs/48_audit.ipynb #4800003a
+# %% ../nbs/48_audit.ipynb #4800003c
 def _titles_shown(x, n): return np.bincount(x[x >= 0], minlength=n) # int64 [n]: how often each title stands in x
 
 def head_titles(
@@ -430,7 +439,7 @@ def head_titles(
     return pd.DataFrame(dict(title=[taken.catalog.titles[i] for i in best])
                         | {c: v[best] for c, v in columns.items()})
 
-# %% ../nbs/48_audit.ipynb #4800003c
+# %% ../nbs/48_audit.ipynb #4800003e
 def category_rows(
     system:System, taken:Taken, k:int,
 ) -> pd.DataFrame: # category, lists, histories, difference; the largest difference first
@@ -441,7 +450,7 @@ def category_rows(
                             difference=shown - took))
     return out.sort_values('difference', key=np.abs, ascending=False, ignore_index=True)
 
-# %% ../nbs/48_audit.ipynb #4800003e
+# %% ../nbs/48_audit.ipynb #48000040
 def _thirds_by(values): # int64 [N]: thirds by a value, -1 where there is none; equal values stay together
     known = values[~np.isnan(values)]
     if not len(known): return np.full(len(values), -1)
@@ -463,7 +472,7 @@ def people_groups(
     known = {k: np.array([*_WORDS[k], ''], object)[t] for k, t in thirds.items() if len(set(t[t >= 0])) > 1}
     return known | (labels or {})
 
-# %% ../nbs/48_audit.ipynb #48000040
+# %% ../nbs/48_audit.ipynb #48000042
 def _group_row(system, taken, k, level): # the columns that are asked of a group, a person or block left out in turn
     block, targets = np.zeros(len(taken.names), np.int64), len(_hit_values(system, taken, k)[2])
     block[system.at] = deal_blocks(len(system.at))
@@ -492,7 +501,7 @@ def group_rows(
             out += [dict(trait=trait, group=name) | _group_row(s, taken, k, level) for s in some if len(s.at)]
     return pd.DataFrame(out)
 
-# %% ../nbs/48_audit.ipynb #48000044
+# %% ../nbs/48_audit.ipynb #48000046
 def _spoken(row, digits=3): # a value and its interval
     if pd.isna(row.low): return f'{row.value:.{digits}f}'
     return f'{row.value:.{digits}f} ({row.low:.{digits}f} to {row.high:.{digits}f})'
@@ -504,7 +513,7 @@ def _against(diffs, a, b, metric): # the verdict on a against b, in words
     own = diffs[(diffs.a == a) & (diffs.b == b) & (diffs.metric == metric)] if len(diffs) else diffs
     return _AGAINST[own.verdict.iloc[0] if len(own) else 'cannot be told'].format(b)
 
-# %% ../nbs/48_audit.ipynb #48000045
+# %% ../nbs/48_audit.ipynb #48000047
 def _about(name, at, differences, k, popular): # two sentences; at: metric -> row
     hits, head = at.loc[f'HR@{k}'], at.loc[f'ORRatio@{k}']
     if hits.targets:
@@ -522,14 +531,15 @@ def audit_sentences(
     rows:pd.DataFrame,        # of `audit_rows`
     differences:pd.DataFrame, # of `audit_differences`
     k:int,
-    popular:str,              # the name of the popular lists
+    popular:dict,             # system -> the name of the popular lists that it is compared with
 ) -> list:                    # texts
     "What an audit found, two sentences a system."
-    names = [s for s in rows.system.unique() if s not in (popular, TOOK)]
-    return [t for name in names
-            for t in _about(name, rows[rows.system == name].set_index('metric'), differences, k, popular)]
+    out = []
+    for name, beside in popular.items():
+        out += _about(name, rows[rows.system == name].set_index('metric'), differences, k, beside)
+    return out
 
-# %% ../nbs/48_audit.ipynb #48000047
+# %% ../nbs/48_audit.ipynb #48000049
 _FOUND = {'exact': 'are titles of the catalogue', 'as people write it': 'are such titles written otherwise',
           'nearly': 'are nearly such titles', 'several': 'could be several', 'none': 'are none'}
 _COUNTED = dict( # what was counted, in words
@@ -547,7 +557,7 @@ _COUNTED = dict( # what was counted, in words
     lines_without_names='lines that name nobody or nothing: {n:,}',
     answered_again='{by}s with several answers, of which the last counts: {n:,}')
 
-# %% ../nbs/48_audit.ipynb #48000048
+# %% ../nbs/48_audit.ipynb #4800004a
 def _too_few(rows, k): # how many targets it would take to see a tenth of the hits lost
     own = rows[(rows.metric == f'HR@{k}') & (rows.system != TOOK) & (rows.value > 0) & (rows.value < 1)]
     if not len(own): return []
@@ -573,7 +583,7 @@ def audit_remarks(
         if found: out.append(f'{s.name}: of {sum(found.values()):,} titles in its answers {parts}')
     return out + _too_few(rows, k)
 
-# %% ../nbs/48_audit.ipynb #4800004b
+# %% ../nbs/48_audit.ipynb #4800004d
 @dataclass
 class Audit:
     "What was found: tables, sentences, and remarks on the data."
@@ -599,7 +609,7 @@ class Audit:
     def __repr__(self): return self.table.set_index('metric').to_string()
     def _repr_html_(self): return self.table.set_index('metric')._repr_html_()
 
-# %% ../nbs/48_audit.ipynb #4800004c
+# %% ../nbs/48_audit.ipynb #4800004e
 def _as_table(x): # `Recs` and arrays of items become a table by case
     items = getattr(x, 'items', x)
     if not (isinstance(items, np.ndarray) and items.ndim == 2): return x
@@ -617,7 +627,7 @@ def _in_turn(lists, by): # the lists of each system, read
                          "give them names, as in audit(dict(one=..., two=...), data)")
     return out
 
-# %% ../nbs/48_audit.ipynb #4800004e
+# %% ../nbs/48_audit.ipynb #48000050
 _NAMING = ('min_rating', 'same_title', 'no_category', 'max_title')
 
 def taken_of(
@@ -635,37 +645,42 @@ def taken_of(
     log, others = read_log(data, say=say, **settings)
     return taken_in_log(log, test, last, **{k: v for k, v in others.items() if k in _NAMING})
 
-# %% ../nbs/48_audit.ipynb #4800004f
-def _beside(systems, taken, k): # popular lists for everybody who has one, and what these people took
+# %% ../nbs/48_audit.ipynb #48000051
+_POPULAR = {True: 'popularity, new titles', False: 'popularity'}
+
+def _all_new(system, taken): # whether a system shows only what its people did not take before
+    return bool(_new_slots(system.items, system.at, taken).sum() >= .99*(system.items >= 0).sum())
+
+def _beside(systems, taken, k): # (popular lists, of new titles for systems that show such; what these people took)
     at = np.unique(np.concatenate([s.at for s in systems]))
-    new = all(_new_slots(s.items, s.at, taken).sum() >= .99*(s.items >= 0).sum() for s in systems)
-    out = [System('popularity, new titles' if new else 'popularity', at, popular_lists(taken, at, k, new))]
+    out = [System(_POPULAR[new], at, popular_lists(taken, at, k, new))
+           for new in sorted({_all_new(s, taken) for s in systems})]
     size = np.bincount(taken.owner, minlength=len(taken.names))
     whole = at[size[at] >= k]
-    if len(whole) > 1: out.append(System(TOOK, whole, took_lists(taken, whole, k)))
-    return out
+    return out, [System(TOOK, whole, took_lists(taken, whole, k))]*(len(whole) > 1)
 
 def _shares(system, k): # float64: the share of places that each title takes, the largest first
     shown = system.items[:, :k]
     return np.sort(np.bincount(shown[shown >= 0]))[::-1]/shown.size
 
-# %% ../nbs/48_audit.ipynb #48000050
+# %% ../nbs/48_audit.ipynb #48000052
 def _audited(systems, taken, traits, k): # an Audit of systems that are matched
-    beside = _beside(systems, taken, k)
-    if same := {s.name for s in systems} & {s.name for s in beside}:
+    popular, took = _beside(systems, taken, k)
+    if same := {s.name for s in systems} & {TOOK, *_POPULAR.values()}:
         raise InputError(f"a system is called {same.pop()!r}, as one that it stands beside; give it another name")
-    block, every, popular = np.zeros(len(taken.names), np.int64), [*systems, *beside], beside[0]
-    block[popular.at] = deal_blocks(len(popular.at), max(2, min(200, 10**8//len(taken.catalog))))
+    block, every = np.zeros(len(taken.names), np.int64), [*systems, *popular, *took]
+    at = popular[0].at
+    block[at] = deal_blocks(len(at), max(2, min(200, 10**8//len(taken.catalog))))
     rows = audit_rows(every, taken, block, k)
     rows = rows[(rows.system != TOOK) | ~rows.metric.str.startswith(('HR@', 'NDCG@'))].reset_index(drop=True)
-    diffs = audit_differences([*systems, popular], taken, block, k)
+    diffs = audit_differences([*systems, *popular], taken, block, k)
+    said = audit_sentences(rows, diffs, k, {s.name: _POPULAR[_all_new(s, taken)] for s in systems})
     cats = {s.name: category_rows(s, taken, k) for s in every if len(taken.catalog.categories)}
-    return Audit(k, rows, diffs, group_rows([*systems, popular], taken, traits, k),
-                 {s.name: head_titles(s, taken, k) for s in every}, cats,
-                 audit_sentences(rows, diffs, k, popular.name), audit_remarks(taken, systems, rows, k),
-                 {s.name: _shares(s, k) for s in every})
+    return Audit(k, rows, diffs, group_rows([*systems, *popular], taken, traits, k),
+                 {s.name: head_titles(s, taken, k) for s in every}, cats, said,
+                 audit_remarks(taken, systems, rows, k), {s.name: _shares(s, k) for s in every})
 
-# %% ../nbs/48_audit.ipynb #48000051
+# %% ../nbs/48_audit.ipynb #48000053
 def _traits(labels, taken): # trait -> object [N]: each person's group, '' for none
     df = read_traits(labels)
     at = _rows_of(df.who, taken)
@@ -677,7 +692,7 @@ def _traits(labels, taken): # trait -> object [N]: each person's group, '' for n
         out[name][at[at >= 0]] = df[name].to_numpy()[at >= 0]
     return out
 
-# %% ../nbs/48_audit.ipynb #48000052
+# %% ../nbs/48_audit.ipynb #48000054
 def audit(
     lists,          # a file or table of lists, several, or a dict of them by name; see `read_lists`
     data,           # see `taken_of`; a `Taken` as well
@@ -696,7 +711,7 @@ def audit(
     traits = people_groups(taken, None if labels is None else _traits(labels, taken))
     return _audited(systems, taken, traits, k)
 
-# %% ../nbs/48_audit.ipynb #48000056
+# %% ../nbs/48_audit.ipynb #48000058
 def _dot(ax, x, y, color): # a system among hits and head; x, y: rows
     sides = lambda r: [[r.value - max(r.low, 0)], [r.high - r.value]]
     ax.errorbar(x.value, y.value, np.nan_to_num(sides(y)), np.nan_to_num(sides(x)), fmt='o', ms=4, color=color)
@@ -716,7 +731,7 @@ def audit_figure(
     fig.legend(loc='outside lower center', ncols=min(4, len(found.places)), frameon=False, fontsize=8)
     return fig
 
-# %% ../nbs/48_audit.ipynb #48000058
+# %% ../nbs/48_audit.ipynb #4800005a
 def _audit_tables(found): # caption -> what stands under it
     told = found.differences.drop(columns='p', errors='ignore')
     meaning = pd.DataFrame([dict(column=f'{c}@{found.k}', meaning=w) for c, w in AUDITED.items()])
