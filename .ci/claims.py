@@ -16,7 +16,7 @@ import re
 import sys
 from common import cfg, root
 
-scope = re.compile(r'index|4[2-5][a-z]?_\w+')
+scope = re.compile(r'index|04_findings|4[2-5][a-z]?_\w+')
 where = 'results/claims.jsonl'
 number = re.compile(r'(?<![\w.])([+\-−–]?)((?:\d{1,3}(?:,\d{3})+|\d*\.\d+|\d+)(?:e[+-]?\d+)?)(%|x|k|ms|pp)?(?!\w)')
 labels = 'tables? figures? sections? eqs?\\. theorem appendix points? pages? rounds? seeds? worlds? draws? python'
