@@ -115,7 +115,7 @@ def demo(
     rows = run_recipes(['dpo-rn', 'sprec'], data or demo_data(model), model, seed, out,
                        'demo' if model == 'tiny' else 'lm', changes, say)
     say(); say(report.to_text_table(rows, report.METRICS)); say()
-    for s in report.sentences(rows): say(s)
+    for s in report.findings(rows): say(s)
     ending(out, 'report.html: the same, with figures', 'rows.jsonl: every number of every round',
            'sft/, dpo-rn/, sprec/: the models, round by round')
 
@@ -232,7 +232,8 @@ def _one_run(recipes, data, model, seed, out, preset, changes, read):
     _keep_command(out, recipes, data=data, model=model, seed=seed, preset=preset, out=str(out),
                   set=list(changes), read=list(read))
     say()
-    say(report.to_text_table(rows, report.METRICS))
+    say(report.to_text_table(rows, report.METRICS)); say()
+    for s in report.findings(rows): say(s)
     ending(out, 'report.html: table, figures, data and settings', 'rows.jsonl: every number of every round',
            'command.yaml: this command, for sprec run --config')
 
@@ -437,8 +438,7 @@ def report_(
                 [{k: v for k, v in r.items() if v is not None and v == v} for r in rows.to_dict('records')])
     say(report.to_text_table(rows)); say()
     for (d, m), own in rows.groupby(['data', 'model'], sort=False):
-        if {'sft', 'dpo-rn', 'sprec'} <= set(own.method):
-            for s in report.sentences(own): say(f'{d}: {s}')
+        for s in report.findings(own): say(f'{d}: {s}')
     ending(out, 'report.html: tables, claims, figures',
            'report.md, report.tex, tables.tex: the same for a text', 'figures/',
            *([str(rows_file)] if rows_file else []))

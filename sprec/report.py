@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'CSS', 'summary', 'table', 'escaped', 'to_markdown_table', 'to_text_table', 'joined', 'changes',
-           'sentences', 'proven_words', 'differences', 'round_figure', 'bar_figure', 'paired_figure',
-           'popularity_figure', 'save_figures', 'Markup', 'html_report']
+           'sentences', 'proven_words', 'verdict', 'findings', 'differences', 'round_figure', 'bar_figure',
+           'paired_figure', 'popularity_figure', 'save_figures', 'Markup', 'html_report']
 
 # %% ../nbs/36a_report.ipynb #e79b43e6
 import base64
@@ -243,6 +243,52 @@ def proven_words(
            else 'search=exact or a larger budget')
     help = f"; {way} finds the model's own" if share < .9 else ''
     return f"first answer proven in {share:.0%} of cases{rest}{help}"
+
+# %% ../nbs/36a_report.ipynb #36af0002
+_TRY = ('try more training (sft_epochs, sft_lr), more cases (n_train), or a pretrained model '
+        '(--model smollm2), before anything is compared')
+
+def _easiest(by): # (what anybody can do, its HR@5): popular titles, or the history again where that hits more
+    easy, hits = 'popular titles', by['popularity']['HR@5']
+    again = by['popularity'].get('HR@5_repeat')
+    if again is not None and again == again and again > hits: easy, hits = 'the history, repeated,', again
+    return easy, hits
+
+def _learnt(by, base): # is the base above what anybody can do?
+    easy, hits = _easiest(by)
+    own, low, high = (by[base].get(k) for k in ('HR@5', 'HR@5_low', 'HR@5_high'))
+    span = f"{label(base)}'s HR@5 is {own:.4f} ({low:.4f} to {high:.4f}), and {easy} have {hits:.4f}"
+    if low > hits: return f"{span}: the model has learnt more than that."
+    if high < hits: return f"{span}: the model does worse than that; {_TRY}."
+    return f"{span}: it cannot be told whether the model has learnt more than that; {_TRY}."
+
+# %% ../nbs/36a_report.ipynb #36af0003
+def _collapsed(by, most=.95): # which methods give nearly everybody one of three titles
+    gone = [m for m in by if m not in ('popularity', 'oracle') and _known(by[m], 'ORRatio@1')
+            and by[m]['ORRatio@1'] >= most]
+    if not gone: return []
+    told = joined([f"{label(m)} ({by[m]['ORRatio@1']:.0%})" for m in in_order(gone)])
+    return [f"Three titles take nearly all first answers of {told}: such lists have collapsed, and what "
+            "differs between them says little."]
+
+def verdict(
+    rows,           # as in `sentences`
+    base:str='sft', # the model that is looked at
+) -> list:          # texts, none where rows are missing
+    "Has the model learnt anything, and has anything collapsed?"
+    by = _by_method(rows)
+    if not {'popularity', base} <= by.keys(): return []
+    own, easy = by[base], by['popularity']
+    known = all(_known(own, k) for k in ('HR@5', 'HR@5_low', 'HR@5_high')) and _known(easy, 'HR@5')
+    return ([_learnt(by, base)] if known else []) + _collapsed(by)
+
+# %% ../nbs/36a_report.ipynb #36af0004
+def findings(
+    rows,  # rows of one data set and model
+) -> list: # texts
+    "The verdict on the model, then what the methods changed."
+    methods = set(framed(rows).method)
+    return verdict(rows) + (sentences(rows) if {'sft', 'dpo-rn', 'sprec'} <= methods else [])
 
 # %% ../nbs/36a_report.ipynb #22dd1023
 # rows that have a base of the same seed, with the difference as column `d`
