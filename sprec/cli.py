@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GO_ON', 'app', 'Commands', 'say', 'quiet', 'ending', 'any_console', 'main', 'demo_data', 'demo', 'listing',
            'in_columns', 'catalogue', 'read_options', 'options_from', 'run_', 'choices_of', 'tried', 'tune_', 'sweep_',
-           'aligned', 'data', 'recommend', 'report_', 'audit_', 'bench', 'model_']
+           'aligned', 'data', 'recommend', 'report_', 'audit_', 'explore_', 'bench', 'model_']
 
 # %% ../nbs/90_cli.ipynb #4ecc5135
 import os
@@ -472,6 +472,20 @@ def audit_(
     if found.remarks: say('\nRemarks:')
     for text in found.remarks: say(f'  {text}')
     ending(out, f'{page.name}: the same, with figures, heads and groups', 'rows.csv, differences.csv, groups.csv')
+
+# %% ../nbs/90_cli.ipynb #90f10002
+@app.command('explore', epilog='Example: sprec explore runs/demo-0 --people 300')
+def explore_(
+    run:Path=typer.Argument(..., help='the folder of a run'),
+    people:int=typer.Option(200, help='how many people of the test are shown'),
+    k:int=typer.Option(5, '-k', help='how many answers each gets'),
+    out:Path=typer.Option(None, help='the file [default: explorer.html in the run\'s folder]'),
+):
+    "Write one HTML file to look around in: people, answers of each method, a world with dials."
+    quiet()
+    from sprec.explore import explore
+    page = explore(run, out, people, k, say)
+    say(f'open {page} in a browser')
 
 # %% ../nbs/90_cli.ipynb #db4e092d
 @app.command(epilog='Example: sprec bench data --set scale=1/50')
