@@ -10,6 +10,7 @@ __all__ = ['TOOK', 'AUDITED', 'Taken', 'taken_in_split', 'taken_in_log', 'System
 
 # %% ../nbs/48_audit.ipynb #48000003
 import html
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np
@@ -21,8 +22,8 @@ from .exposure import case_ild, case_log_popularity_difference
 from .files import check_place, write_text
 from .metrics import Counts, SET_METRICS, case_calibration, category_share, tail_slots, target_gains
 from .people import _beyond, cases_needed, holm_adjusted
-from .readers.answers import HOW, TitleFinder, find_items
-from .readers.lists import Lists, as_id_text, read_lists, read_traits
+from .readers.answers import HOW, TitleFinder, find_items, title_rows
+from .readers.lists import Lists, as_id_text, list_columns, lists_of_items, read_lists, read_taken, read_traits
 from .report import Markup, html_report
 from .sources import is_log, load_data, name_items, read_log, usable
 from .uncertainty import t_quantile
@@ -100,8 +101,12 @@ def _test_in_log(row, item, owner, target, n):
     return out
 
 # (row, item, owner, target, users, lost): a test that is given is matched by ids
-def _with_test(row, item, users, test, known, notes):
-    got = read_lists(test, name='the test').rows
+def _with_test(row, item, users, test, known, notes, min_rating=None):
+    got = read_taken(test)
+    if min_rating is not None and 'rating' in got:
+        notes |= dict(test_below_rating=int((~(got.rating >= min_rating)).sum()))
+        got = got[got.rating >= min_rating]
+    got = got[['who', 'item']].drop_duplicates().reset_index(drop=True)
     place = {u: i for i, u in enumerate(users)}
     new = [u for u in dict.fromkeys(got.who) if u not in place]
     users = np.r_[users, np.array(new, object)]
@@ -116,26 +121,40 @@ def _with_test(row, item, users, test, known, notes):
     return row[~both], item[~both], owner[there], target[there], users, lost
 
 # %% ../nbs/48_audit.ipynb #48000010
+# (the catalogue without some categories, and perhaps without titles that nobody took; items and places renumbered)
+def _smaller(catalog, item, at, exclude, taken_only):
+    cats = [g for g, c in enumerate(catalog.categories) if c not in set(exclude)]
+    kept = np.unique(item) if taken_only else np.arange(len(catalog))
+    new = np.full(len(catalog), -1)
+    new[kept] = np.arange(len(kept))
+    small = Catalog([catalog.titles[i] for i in kept], [catalog.categories[g] for g in cats],
+                    catalog.membership[np.ix_(kept, cats)])
+    return small, new[item], new[at]
+
+# %% ../nbs/48_audit.ipynb #48000012
 def taken_in_log(
     log,               # a `Log`
     test=None,         # table of user and item, or its file: what people took afterwards; None: the last of each
     last:int=1,        # how many of each person's interactions, the latest, are the test, where none is given
     min_rating=None,   # lowest rating that counts as taken
     same_title:str='apart', no_category=(), max_title:int=300, # as in `name_items`
-    **others,          # settings of a split; not used
+    exclude=(), taken_only:bool=False, # categories, and titles that nobody took, that are left out
 ) -> Taken:
     "What people took before, and what they took afterwards."
     if last < 1: raise InputError(f"last is {last}; hold out at least one interaction of a person")
     ids, at, catalog, _ = name_items(log.items, same_title, no_category, max_title)
     row, item, users, notes = _log_rows(log, ids, at, min_rating)
-    known, lost = dict(zip(as_id_text(ids), at.tolist())), None
-    if test is not None: row, item, owner, target, users, lost = _with_test(row, item, users, test, known, notes)
+    catalog, item, at = _smaller(catalog, item, at, exclude, taken_only)
+    known, lost = {i: a for i, a in zip(as_id_text(ids), at.tolist()) if a >= 0}, None
+    notes |= dict(remarks=list(log.notes.get('remarks', [])))
+    if test is not None:
+        row, item, owner, target, users, lost = _with_test(row, item, users, test, known, notes, min_rating)
     else:
         out = _last_out(row, last)
         owner, target, row, item = row[out], item[out], row[~out], item[~out]
     return replace(_taken(row, item, owner, target, users, catalog, known, notes), lost=lost)
 
-# %% ../nbs/48_audit.ipynb #48000011
+# %% ../nbs/48_audit.ipynb #48000013
 def _taken(row, item, owner, target, users, catalog, known, notes):
     n, size = len(users), len(catalog)
     owner, target = np.divmod(_pairs(owner, target, size), size)          # an interaction twice in the test counts once
@@ -149,7 +168,7 @@ def _taken(row, item, owner, target, users, catalog, known, notes):
     catalog = replace(catalog, counts=np.bincount(item, minlength=size))
     return Taken(cases, catalog, owner, target, users, 'user', known, _pairs(row, item, size), notes)
 
-# %% ../nbs/48_audit.ipynb #48000015
+# %% ../nbs/48_audit.ipynb #48000017
 @dataclass
 class System:
     "One system's lists, as items of people."
@@ -160,66 +179,90 @@ class System:
 
     def __repr__(self): return f"System({self.name}: {len(self.at):,} lists of {self.items.shape[1]})"
 
-# %% ../nbs/48_audit.ipynb #48000016
+# %% ../nbs/48_audit.ipynb #48000018
+_CASE = re.compile(r'(?:case|request|req|query|row|task)[-_ #]*0*(\d+)', re.I)
+
 def _rows_of(who, taken): # int64: the row that each name means, -1 where it is unknown
     known = {n: i for i, n in enumerate(taken.names)}
     at = np.array([known.get(w, -1) for w in who], np.int64)
-    if taken.by == 'case':                                       # 'case-12', as requests are called
-        for i in np.flatnonzero(at < 0):
-            tail = str(who[i]).rstrip().rpartition('-')[2].rpartition('_')[2]
-            at[i] = known.get(tail.lstrip('0') or tail[-1:], -1)
+    if taken.by == 'user': return at
+    for i in np.flatnonzero(at < 0):                                # 'case-12', as requests are called
+        if m := _CASE.fullmatch(str(who[i]).strip()): at[i] = known.get(m[1], -1)
     return at
 
-def _items_of(names, taken): # int64: the item that each text means, -1 where it is unknown
-    known = taken.items or {t: i for i, t in enumerate(taken.catalog.titles)}
-    found = np.array([known.get(x, -1) for x in names], np.int64)
-    if (found >= 0).any(): return found
-    if taken.items: return _items_of(names, replace(taken, items={}))    # titles, where ids are known as well
-    numbers = np.array([int(x) if x.isdecimal() else -1 for x in names], np.int64)
-    return np.where(numbers < len(taken.catalog), numbers, -1)           # item numbers, where no title fits
+def _by_title(names, taken): # int64: the item with each title, -2 where it could be several, -1 where it is none
+    rows = {t: i if i >= 0 else -2 for t, i in title_rows(taken.catalog).items()}
+    return np.array([rows.get(x, -1) for x in names], np.int64)
 
-# %% ../nbs/48_audit.ipynb #48000018
+def _by_number(names, taken): # int64: numbers of the catalogue
+    numbers = np.array([int(x) if x.isdecimal() and len(x) < 10 else -1 for x in names], np.int64)
+    return np.where(numbers < len(taken.catalog), numbers, -1)
+
+def _items_of(names, kind, taken): # int64: the item that each text means, -1 where it is unknown, -2 where it is unclear
+    if kind == 'number': return _by_number(names, taken)
+    titled = _by_title(names, taken)
+    if kind == 'title': return titled
+    if not taken.items:                                             # cases: titles, or else numbers of the catalogue
+        return titled if (titled != -1).mean() >= .5 else _by_number(names, taken)
+    found = np.array([taken.items.get(x, -1) for x in names], np.int64)
+    return found if (found >= 0).sum() >= (titled >= 0).sum() else titled
+
+# %% ../nbs/48_audit.ipynb #4800001a
 def _places_of_answers(lists, taken, k): # rows of who, item and place from answers in words, and how titles were found
     finder, out, how = TitleFinder(taken.catalog), [], dict.fromkeys(HOW, 0)
     for who, answer in zip(lists.rows.who, lists.rows.answer):
         found = find_items(finder, answer)[:k]
         for _, _, way in found: how[way] += 1
         out += [(who, place, item) for place, (_, item, _) in enumerate(found)]
-    return pd.DataFrame(out, columns=['who', 'place', 'item']), {f'titles found: {w}': n for w, n in how.items()}
+    rows = pd.DataFrame(out, columns=['who', 'place', 'item']).astype(dict(place=int, item=int))
+    return rows, {f'titles found: {w}': n for w, n in how.items()}
 
 def _filled(at, place, item, rows, k): # int32 [n, k]: the lists of `rows`; an item a second time is an empty place
     items = np.full((len(rows), k), -1, np.int32)
-    items[np.searchsorted(rows, at), place] = item
-    for j in range(1, k): items[(items[:, j:j+1] == items[:, :j]).any(1) & (items[:, j] >= 0), j] = -1
+    order = np.lexsort((place, item, at))
+    at, place, item = (np.asarray(x)[order] for x in (at, place, item))
+    first = np.r_[True, (at[1:] != at[:-1]) | (item[1:] != item[:-1])][:len(at)]
+    items[np.searchsorted(rows, at[first]), place[first]] = item[first]
     return items
 
-# %% ../nbs/48_audit.ipynb #48000019
+# %% ../nbs/48_audit.ipynb #4800001b
+def _rows_asked(lists, taken): # int64: the row of each name; one row with two names is refused
+    at = _rows_of(lists.asked, taken)
+    known = at[at >= 0]
+    if not len(known):
+        raise InputError(f"none of the {len(at):,} {lists.by}s in {lists.name} is in the data; the data have "
+                         f"{taken.names[0]!r} and the lists {lists.asked[0]!r}")
+    twice = np.flatnonzero(np.bincount(known) > 1)
+    if len(twice):
+        both = [w for w, a in zip(lists.asked, at) if a == twice[0]]
+        raise InputError(f"{both[0]!r} and {both[1]!r} in {lists.name} both mean {lists.by} {taken.names[twice[0]]}")
+    return at
+
 def matched(
     lists:Lists,  # as they were read
     taken:Taken,
     k:int=5,      # how many places count
 ) -> System:
     "The lists of a system as items of the catalogue, for the people that are known."
-    rows, notes = lists.rows, dict(lists.notes)
-    asked = rows.who.unique()
+    all_at = _rows_asked(lists, taken)
+    own, row_of = np.unique(all_at[all_at >= 0]), dict(zip(lists.asked, all_at))
     if lists.in_words: rows, said = _places_of_answers(lists, taken, k)
-    else: rows, said = rows.assign(item=_items_of(rows.item, taken))[rows.place < k], {}
-    at, all_at = _rows_of(rows.who, taken), _rows_of(asked, taken)
-    own = np.unique(all_at[all_at >= 0])
-    if not len(own):
-        raise InputError(f"none of the {len(asked):,} {lists.by}s in {lists.name} is in the data; the data have "
-                         f"{taken.names[0]!r} and the lists {asked[0]!r}")
-    fits = at >= 0
-    items = _filled(at[fits], rows.place.to_numpy()[fits], rows.item.to_numpy()[fits], own, k)
-    if not (items >= 0).any(): raise InputError(f"no item in {lists.name} is in the catalogue, such as {_sample(lists)!r}")
-    notes |= said | dict(lists=len(own), unknown=int((all_at < 0).sum()), unknown_items=int((rows.item[fits] < 0).sum()),
-                         short_lists=int(((items >= 0).sum(1) < k).sum()), without=len(np.setdiff1d(taken.owner, own)))
-    return System(lists.name, own, items, notes)
+    else:
+        rows, said = lists.rows[lists.rows.place < k], {}
+        rows = rows.assign(item=_items_of(rows.item.tolist(), lists.kind, taken))
+    at, item = rows.who.map(row_of).to_numpy(np.int64), rows.item.to_numpy(np.int64)
+    fits = (at >= 0) & (item >= 0)
+    if not fits.any(): raise InputError(f"no item in {lists.name} is in the catalogue, such as {_sample(lists)!r}")
+    items = _filled(at[fits], rows.place.to_numpy(np.int64)[fits], item[fits], own, k)
+    counted = dict(lists=len(own), unknown=int((all_at < 0).sum()), unknown_items=int((item[at >= 0] < 0).sum()),
+                   unclear_items=0 if lists.in_words else int((item[at >= 0] == -2).sum()),
+                   short_lists=int(((items >= 0).sum(1) < k).sum()), without=len(np.setdiff1d(taken.owner, own)))
+    return System(lists.name, own, items, dict(lists.notes) | said | counted)
 
 def _sample(lists): # something that is written there
     return str(lists.rows['answer' if lists.in_words else 'item'].iloc[0])[:60]
 
-# %% ../nbs/48_audit.ipynb #4800001d
+# %% ../nbs/48_audit.ipynb #4800001f
 def popular_lists(
     taken:Taken,
     at:np.ndarray,  # int64 [n]: rows that get a list
@@ -241,7 +284,7 @@ def popular_lists(
 def _new_slots(items, at, taken): # bool: which places hold a title that its person did not take before
     return (items >= 0) & ~np.isin(at[:, None]*len(taken.catalog) + items, taken.seen)
 
-# %% ../nbs/48_audit.ipynb #48000020
+# %% ../nbs/48_audit.ipynb #48000022
 TOOK = 'what people took'
 
 def took_lists(taken, at, k): # int32 [n, k]: the first k targets of each row, -1 where there are fewer
@@ -252,7 +295,7 @@ def took_lists(taken, at, k): # int32 [n, k]: the first k targets of each row, -
     out[taken.owner[some], rank[some]] = taken.target[some]
     return out[at]
 
-# %% ../nbs/48_audit.ipynb #48000023
+# %% ../nbs/48_audit.ipynb #48000025
 AUDITED = dict( # column -> what it says
     HR='share of what people took afterwards that is among the first k',
     NDCG='the same, less for lower places',
@@ -269,7 +312,7 @@ AUDITED = dict( # column -> what it says
     Valid='share of places that hold a title of the catalogue')
 _OF_SETS = ('DivRatio', 'ORRatio', 'Coverage', 'Gini', 'MGU')
 
-# %% ../nbs/48_audit.ipynb #48000024
+# %% ../nbs/48_audit.ipynb #48000026
 def _list_values(system, taken, k): # column -> float64 [n]: one value a list, nan where it has none
     items, catalog = system.items[:, :k], taken.catalog
     past = taken.cases.history[system.at]
@@ -291,7 +334,7 @@ def _hit_values(system, taken, k): # (two float64 [t]: hit and gain of each targ
     more = np.repeat(np.arange(len(system.at)), taken.lost[system.at])
     return *(np.r_[x, np.zeros(len(more))] for x in (hit, gain)), np.r_[owner, more]
 
-# %% ../nbs/48_audit.ipynb #48000026
+# %% ../nbs/48_audit.ipynb #48000028
 def deal_blocks(
     n:int,          # how many people
     most:int=200,   # groups at most
@@ -307,7 +350,7 @@ def _without_each(values, block, m): # float64 [1 + m]: the mean, and the mean w
     with np.errstate(invalid='ignore', divide='ignore'):
         return np.r_[total.sum(), total.sum() - total]/np.r_[size.sum(), size.sum() - size]
 
-# %% ../nbs/48_audit.ipynb #48000028
+# %% ../nbs/48_audit.ipynb #4800002a
 def _counted(items, block, m, n_items): # int64 [1 + m, I]: how often each item occurs, and how often without each group
     rows, at = np.nonzero(items >= 0)
     each = np.bincount(block[rows]*n_items + items[rows, at], minlength=m*n_items).reshape(m, n_items)
@@ -322,7 +365,7 @@ def _set_values(system, taken, block, m, k): # column -> float64 [1 + m]
     names = [c for c in _OF_SETS if c != 'MGU' or len(taken.catalog.categories)]
     with np.errstate(invalid='ignore', divide='ignore'): return {c: SET_METRICS[c](counts) for c in names}
 
-# %% ../nbs/48_audit.ipynb #48000029
+# %% ../nbs/48_audit.ipynb #4800002b
 def leave_out(
     system:System,
     taken:Taken,
@@ -338,7 +381,7 @@ def leave_out(
     out |= _set_values(system, taken, own, m, k)
     return {c: out[c] for c in AUDITED if c in out}
 
-# %% ../nbs/48_audit.ipynb #4800002a
+# %% ../nbs/48_audit.ipynb #4800002c
 def jackknife_interval(
     values,          # float64 [1 + m]: a value, and the value without each group
     level:float=.95,
@@ -352,19 +395,28 @@ def jackknife_interval(
     half = t_quantile(m - 1, level)*error
     return float(value), float(value - half), float(value + half)
 
-# %% ../nbs/48_audit.ipynb #48000030
+# %% ../nbs/48_audit.ipynb #48000032
 def _least_error(column, system, taken, k): # a title more or less, which leaving groups out does not see
-    if column == 'DivRatio': return 1/(k*len(system.at))
+    if column in ('DivRatio', 'ORRatio'): return 1/(k*len(system.at))
     return 1/len(taken.catalog) if column == 'Coverage' else 0.
 
-_SHARES = ('HR', 'NDCG', 'DivRatio', 'ORRatio', 'Coverage', 'Gini', 'LongTail', 'Novelty', 'Valid')
+_SHARES = ('HR', 'NDCG', 'DivRatio', 'ORRatio', 'Coverage', 'Gini', 'LongTail', 'Novelty', 'Valid', 'ILD')
+_MEANS = ('HR', 'NDCG', 'LongTail', 'Novelty', 'Valid')
 
-def _ends(column, value, low, high, targets): # within the range of a share; no hit among n allows 3/n
-    if column in ('HR', 'NDCG') and value == 0 and targets: high = min(1., 3/targets)
+def _ends(column, value, low, high, people): # within the range of a share; none, or all, of n people allows 3/n
+    if column in _MEANS and value == 0 and people: high = min(1., 3/people)
+    if column in _MEANS and value == 1 and people: low = max(0., 1 - 3/people)
     if column in _SHARES: high = np.minimum(high, 1.)
     return (np.maximum(low, 0.) if column in (*_SHARES, 'MGU', 'Calibration') else low), high
 
-# %% ../nbs/48_audit.ipynb #48000031
+def _asked_people(system, taken): # (targets, people of these) that a system has lists for, targets nobody can hit included
+    row = np.zeros(len(taken.names), bool)
+    row[system.at] = True
+    owners = taken.owner[row[taken.owner]]
+    if taken.lost is not None: owners = np.r_[owners, np.repeat(system.at, taken.lost[system.at])]
+    return len(owners), len(np.unique(owners))
+
+# %% ../nbs/48_audit.ipynb #48000033
 def audit_rows(
     systems,          # list of `System`
     taken:Taken,
@@ -375,25 +427,26 @@ def audit_rows(
     "Every column of every system, with its interval."
     out = []
     for s in systems:
-        targets = len(_hit_values(s, taken, k)[2])
+        targets, asked = _asked_people(s, taken)
         for c, left in leave_out(s, taken, block, k).items():
             value, low, high = jackknife_interval(left, level, _least_error(c, s, taken, k))
-            low, high = _ends(c, value, low, high, targets)
+            low, high = _ends(c, value, low, high, asked if c in ('HR', 'NDCG') else len(s.at))
             out.append(dict(system=s.name, metric=f'{c}@{k}', value=value, low=low, high=high,
                             lists=len(s.at), targets=targets))
     return pd.DataFrame(out)
 
-# %% ../nbs/48_audit.ipynb #48000034
+# %% ../nbs/48_audit.ipynb #48000036
 def _on(system, rows): # the system for some people
     keep = np.isin(system.at, rows)
     return replace(system, at=system.at[keep], items=system.items[keep])
 
-def _difference(one, two, least, level): # of two columns: difference, low, high, p
+def _difference(one, two, least, level, people): # of two columns: difference, low, high, p
     m, gap = len(one) - 1, one - two
-    if (gap == 0).all(): return 0., 0., 0., 1.
+    if np.isnan(gap).any() or m < 2: return float(gap[0]), np.nan, np.nan, np.nan
+    if (np.abs(gap) < 1e-12).all(): return 0., 0., 0., 1.
+    least = max(least, abs(gap[0])/people)          # one person more without it; else what all share would have no error
     d, low, high = jackknife_interval(gap, level, least)
-    error = (high - d)/t_quantile(m - 1, level) if m > 1 else np.nan
-    return d, low, high, _beyond(d/error, m - 1) if error > 0 else np.nan
+    return d, low, high, _beyond(d*t_quantile(m - 1, level)/(high - d), m - 1)
 
 def _compared(a, b, taken, block, k, level, whole): # rows of one pair; whole: system -> all columns of its lists
     both, out = np.intersect1d(a.at, b.at), []
@@ -402,11 +455,11 @@ def _compared(a, b, taken, block, k, level, whole): # rows of one pair; whole: s
                 for s in (a, b))
     for c in one:
         least = np.sqrt(2)*_least_error(c, _on(a, both), taken, k)
-        values = dict(zip(('difference', 'low', 'high', 'p'), _difference(one[c], two[c], least, level)))
+        values = dict(zip(('difference', 'low', 'high', 'p'), _difference(one[c], two[c], least, level, len(both))))
         out.append(dict(a=a.name, b=b.name, metric=f'{c}@{k}') | values | dict(people=len(both)))
     return out
 
-# %% ../nbs/48_audit.ipynb #48000035
+# %% ../nbs/48_audit.ipynb #48000037
 def audit_differences(
     systems, taken:Taken, block:np.ndarray, k:int, # as in `audit_rows`
     level:float=.95,
@@ -421,7 +474,7 @@ def audit_differences(
     way = np.where(out.difference > 0, 'more', 'less')
     return out.assign(verdict=np.where(sure, way, 'cannot be told'))
 
-# %% ../nbs/48_audit.ipynb #4800003c
+# %% ../nbs/48_audit.ipynb #4800003e
 def _titles_shown(x, n): return np.bincount(x[x >= 0], minlength=n) # int64 [n]: how often each title stands in x
 
 def head_titles(
@@ -439,7 +492,7 @@ def head_titles(
     return pd.DataFrame(dict(title=[taken.catalog.titles[i] for i in best])
                         | {c: v[best] for c, v in columns.items()})
 
-# %% ../nbs/48_audit.ipynb #4800003e
+# %% ../nbs/48_audit.ipynb #48000040
 def category_rows(
     system:System, taken:Taken, k:int,
 ) -> pd.DataFrame: # category, lists, histories, difference; the largest difference first
@@ -450,7 +503,7 @@ def category_rows(
                             difference=shown - took))
     return out.sort_values('difference', key=np.abs, ascending=False, ignore_index=True)
 
-# %% ../nbs/48_audit.ipynb #48000040
+# %% ../nbs/48_audit.ipynb #48000042
 def _thirds_by(values): # int64 [N]: thirds by a value, -1 where there is none; equal values stay together
     known = values[~np.isnan(values)]
     if not len(known): return np.full(len(values), -1)
@@ -472,15 +525,15 @@ def people_groups(
     known = {k: np.array([*_WORDS[k], ''], object)[t] for k, t in thirds.items() if len(set(t[t >= 0])) > 1}
     return known | (labels or {})
 
-# %% ../nbs/48_audit.ipynb #48000042
+# %% ../nbs/48_audit.ipynb #48000044
 def _group_row(system, taken, k, level): # the columns that are asked of a group, a person or block left out in turn
-    block, targets = np.zeros(len(taken.names), np.int64), len(_hit_values(system, taken, k)[2])
+    block, (targets, asked) = np.zeros(len(taken.names), np.int64), _asked_people(system, taken)
     block[system.at] = deal_blocks(len(system.at))
     left = leave_out(system, taken, block, k)
     out = dict(system=system.name, people=len(system.at), targets=targets)
     for c in (c for c in ('HR', 'NDCG', 'LogPopDiff') if c in left):
         value, *ends = jackknife_interval(left[c], level)
-        out |= dict(zip((c, f'{c}_low', f'{c}_high'), (value, *_ends(c, value, *ends, targets))))
+        out |= dict(zip((c, f'{c}_low', f'{c}_high'), (value, *_ends(c, value, *ends, asked))))
     return out
 
 def _in_words_order(own): # the groups, least first where they have an order
@@ -501,7 +554,7 @@ def group_rows(
             out += [dict(trait=trait, group=name) | _group_row(s, taken, k, level) for s in some if len(s.at)]
     return pd.DataFrame(out)
 
-# %% ../nbs/48_audit.ipynb #48000046
+# %% ../nbs/48_audit.ipynb #48000048
 def _spoken(row, digits=3): # a value and its interval
     if pd.isna(row.low): return f'{row.value:.{digits}f}'
     return f'{row.value:.{digits}f} ({row.low:.{digits}f} to {row.high:.{digits}f})'
@@ -513,7 +566,7 @@ def _against(diffs, a, b, metric): # the verdict on a against b, in words
     own = diffs[(diffs.a == a) & (diffs.b == b) & (diffs.metric == metric)] if len(diffs) else diffs
     return _AGAINST[own.verdict.iloc[0] if len(own) else 'cannot be told'].format(b)
 
-# %% ../nbs/48_audit.ipynb #48000047
+# %% ../nbs/48_audit.ipynb #48000049
 def _about(name, at, differences, k, popular): # two sentences; at: metric -> row
     hits, head = at.loc[f'HR@{k}'], at.loc[f'ORRatio@{k}']
     if hits.targets:
@@ -539,16 +592,21 @@ def audit_sentences(
         out += _about(name, rows[rows.system == name].set_index('metric'), differences, k, beside)
     return out
 
-# %% ../nbs/48_audit.ipynb #48000049
+# %% ../nbs/48_audit.ipynb #4800004b
 _FOUND = {'exact': 'are titles of the catalogue', 'as people write it': 'are such titles written otherwise',
-          'nearly': 'are nearly such titles', 'several': 'could be several', 'none': 'are none'}
+          'with a reason': 'begin with such a title', 'nearly': 'are nearly such titles', 'several': 'could be several', 'none': 'are none'}
 _COUNTED = dict( # what was counted, in words
     rows_left_out='rows of the log that cannot be used: {n:,}',
     histories_cut_at='histories are cut at the latest {n:,} things; novelty looks at all',
+    test_below_rating='test interactions below the lowest rating that counts, left out: {n:,}',
     test_items_unknown='test interactions with items that the log does not name, which count as missed: {n:,}',
     test_in_log='test interactions that stood in the log as well, taken out of it: {n:,}',
     test_people_without_history='people of the test without a history: {n:,}',
     unknown='lists of {by}s that the data do not have, left out: {n:,}',
+    without_header='the file has no header; its columns are taken as {n}',
+    unclear_items='titles that several items have, which count as empty: {n:,}',
+    empty_lists='lists without any item: {n:,}',
+    lists_again='{by}s with several lists, of which the last counts: {n:,}',
     unknown_items='places without a title of the catalogue, which count as empty: {n:,}',
     short_lists='lists with fewer than {k} titles: {n:,}',
     without='{by}s of the test without a list, whose targets are not counted: {n:,}',
@@ -557,7 +615,7 @@ _COUNTED = dict( # what was counted, in words
     lines_without_names='lines that name nobody or nothing: {n:,}',
     answered_again='{by}s with several answers, of which the last counts: {n:,}')
 
-# %% ../nbs/48_audit.ipynb #4800004a
+# %% ../nbs/48_audit.ipynb #4800004c
 def _too_few(rows, k): # how many targets it would take to see a tenth of the hits lost
     own = rows[(rows.metric == f'HR@{k}') & (rows.system != TOOK) & (rows.value > 0) & (rows.value < 1)]
     if not len(own): return []
@@ -573,9 +631,10 @@ def audit_remarks(
     k:int,
 ) -> list:             # texts
     "What was odd in the data and the lists, and what so few people cannot show."
-    def told(notes): return [_COUNTED[key].format(n=n, by=taken.by, k=k)
-                             for key, n in notes.items() if key in _COUNTED and n]
-    out = told(taken.notes)
+    def told(notes):
+        there = {key: n for key, n in notes.items() if key in _COUNTED and n}
+        return [_COUNTED[key].format(n=n, by=taken.by, k=k) for key, n in there.items()]
+    out = list(taken.notes.get('remarks', [])) + told(taken.notes)
     for s in systems:
         out += [f'{s.name}: {text}' for text in told(s.notes)]
         found = {key.partition(': ')[2]: n for key, n in s.notes.items() if key.startswith('titles found') and n}
@@ -583,7 +642,7 @@ def audit_remarks(
         if found: out.append(f'{s.name}: of {sum(found.values()):,} titles in its answers {parts}')
     return out + _too_few(rows, k)
 
-# %% ../nbs/48_audit.ipynb #4800004d
+# %% ../nbs/48_audit.ipynb #4800004f
 @dataclass
 class Audit:
     "What was found: tables, sentences, and remarks on the data."
@@ -609,26 +668,39 @@ class Audit:
     def __repr__(self): return self.table.set_index('metric').to_string()
     def _repr_html_(self): return self.table.set_index('metric')._repr_html_()
 
-# %% ../nbs/48_audit.ipynb #4800004e
-def _as_table(x): # `Recs` and arrays of items become a table by case
+# %% ../nbs/48_audit.ipynb #48000050
+def _read_one(x, by, name): # Lists of anything: Lists, `Recs`, an array of items, a table, a file
+    if isinstance(x, Lists): return x
     items = getattr(x, 'items', x)
-    if not (isinstance(items, np.ndarray) and items.ndim == 2): return x
-    return pd.DataFrame(dict(items=[[i for i in row if i >= 0] for row in items.tolist()]))
+    if isinstance(items, np.ndarray): return lists_of_items(items, name or 'lists')
+    return read_lists(x, by, name)
 
-def _in_turn(lists, by): # the lists of each system, read
-    if isinstance(lists, dict) and not all(np.ndim(v) == 1 for v in lists.values()): named = list(lists.items())
-    elif isinstance(lists, (list, tuple)) and lists and not isinstance(lists[0], dict):
-        named = [(None, x) for x in lists]
-    else: named = [(None, lists)]
-    out = [x if isinstance(x, Lists) else read_lists(_as_table(x), by, name) for name, x in named]
+def _named_lists(lists): # (name or None, lists) of each system
+    if isinstance(lists, dict) and not list_columns(lists): return list(lists.items())
+    if isinstance(lists, (list, tuple)) and lists and not isinstance(lists[0], dict):
+        return [(None, x) for x in lists]
+    return [(None, lists)]
+
+def _in_turn(lists, by): # the lists of each system, read; files of one name are told apart by their folders
+    named = _named_lists(lists)
+    out = [_read_one(x, by, name) for name, x in named]
+    names = [x.name for x in out]
+    for made, (name, x) in zip(out, named):
+        if names.count(made.name) > 1 and name is None and isinstance(x, (str, Path)): made.name = str(x)
     names = [x.name for x in out]
     if twice := [n for n in names if names.count(n) > 1]:
         raise InputError(f"two systems are called {twice[0]!r}; "
                          "give them names, as in audit(dict(one=..., two=...), data)")
     return out
 
-# %% ../nbs/48_audit.ipynb #48000050
-_NAMING = ('min_rating', 'same_title', 'no_category', 'max_title')
+# %% ../nbs/48_audit.ipynb #48000052
+_NAMING = ('min_rating', 'same_title', 'no_category', 'max_title', 'exclude', 'taken_only')
+
+def _log_of(data, test, last, say, given): # what people took, from a log; a setting that says how to split is refused
+    log, others = read_log(data, say=say, **given)
+    if useless := [key for key in given if key in others and key not in _NAMING]:
+        raise InputError(f"an audit does not split the log, so {useless[0]!r} would change nothing; leave it out")
+    return taken_in_log(log, test, last, **{key: v for key, v in others.items() if key in _NAMING})
 
 def taken_of(
     data,            # a log, as in `load_data`; a `Split`; or cases that are made already
@@ -638,14 +710,12 @@ def taken_of(
     **settings,      # how a log is read, see `settings_of`
 ) -> Taken:
     "What people took, from any data."
-    if isinstance(data, Split) or not is_log(data):
-        if test is not None: raise InputError("these data are cases with their targets; a test is for a log")
-        if isinstance(data, Split): return taken_in_split(data)
-        return taken_in_split(load_data(data, n_train=None, n_valid=None, n_test=None, say=say, **settings))
-    log, others = read_log(data, say=say, **settings)
-    return taken_in_log(log, test, last, **{k: v for k, v in others.items() if k in _NAMING})
+    if not isinstance(data, Split) and is_log(data): return _log_of(data, test, last, say, settings)
+    if test is not None: raise InputError("these data are cases with their targets; a test is for a log")
+    if isinstance(data, Split): return taken_in_split(data)
+    return taken_in_split(load_data(data, n_train=None, n_valid=None, n_test=None, say=say, **settings))
 
-# %% ../nbs/48_audit.ipynb #48000051
+# %% ../nbs/48_audit.ipynb #48000053
 _POPULAR = {True: 'popularity, new titles', False: 'popularity'}
 
 def _all_new(system, taken): # whether a system shows only what its people did not take before
@@ -663,7 +733,7 @@ def _shares(system, k): # float64: the share of places that each title takes, th
     shown = system.items[:, :k]
     return np.sort(np.bincount(shown[shown >= 0]))[::-1]/shown.size
 
-# %% ../nbs/48_audit.ipynb #48000052
+# %% ../nbs/48_audit.ipynb #48000054
 def _audited(systems, taken, traits, k): # an Audit of systems that are matched
     popular, took = _beside(systems, taken, k)
     if same := {s.name for s in systems} & {TOOK, *_POPULAR.values()}:
@@ -680,7 +750,7 @@ def _audited(systems, taken, traits, k): # an Audit of systems that are matched
                  {s.name: head_titles(s, taken, k) for s in every}, cats, said,
                  audit_remarks(taken, systems, rows, k), {s.name: _shares(s, k) for s in every})
 
-# %% ../nbs/48_audit.ipynb #48000053
+# %% ../nbs/48_audit.ipynb #48000055
 def _traits(labels, taken): # trait -> object [N]: each person's group, '' for none
     df = read_traits(labels)
     at = _rows_of(df.who, taken)
@@ -692,7 +762,7 @@ def _traits(labels, taken): # trait -> object [N]: each person's group, '' for n
         out[name][at[at >= 0]] = df[name].to_numpy()[at >= 0]
     return out
 
-# %% ../nbs/48_audit.ipynb #48000054
+# %% ../nbs/48_audit.ipynb #48000056
 def audit(
     lists,          # a file or table of lists, several, or a dict of them by name; see `read_lists`
     data,           # see `taken_of`; a `Taken` as well
@@ -703,7 +773,8 @@ def audit(
     **settings,     # how a log is read
 ) -> Audit:
     "What lists do to whom, beside what is popular and what people took."
-    if k < 1: raise InputError(f"k is {k}; a list has at least one place")
+    if not isinstance(k, (int, np.integer)) or not 1 <= k <= 100:
+        raise InputError(f"k is {k}; how many places count is a whole number from 1 to 100")
     taken = data if isinstance(data, Taken) else taken_of(data, test, last, say, **settings)
     say(f'data: {taken}')
     systems = [matched(x, taken, k) for x in _in_turn(lists, taken.by)]
@@ -711,7 +782,7 @@ def audit(
     traits = people_groups(taken, None if labels is None else _traits(labels, taken))
     return _audited(systems, taken, traits, k)
 
-# %% ../nbs/48_audit.ipynb #48000058
+# %% ../nbs/48_audit.ipynb #4800005a
 def _dot(ax, x, y, color): # a system among hits and head; x, y: rows
     sides = lambda r: [[r.value - max(r.low, 0)], [r.high - r.value]]
     ax.errorbar(x.value, y.value, np.nan_to_num(sides(y)), np.nan_to_num(sides(x)), fmt='o', ms=4, color=color)
@@ -731,7 +802,7 @@ def audit_figure(
     fig.legend(loc='outside lower center', ncols=min(4, len(found.places)), frameon=False, fontsize=8)
     return fig
 
-# %% ../nbs/48_audit.ipynb #4800005a
+# %% ../nbs/48_audit.ipynb #4800005c
 def _audit_tables(found): # caption -> what stands under it
     told = found.differences.drop(columns='p', errors='ignore')
     meaning = pd.DataFrame([dict(column=f'{c}@{found.k}', meaning=w) for c, w in AUDITED.items()])

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GENRES_100K', 'COLUMN_NAMES', 'FORMATS', 'tidy', 'decode', 'letters', 'Log', 'seconds', 'file_hashes',
            'read_movielens', 'separator_of', 'names_in', 'other_separator', 'read_recbole', 'read_text_table',
-           'is_table', 'is_text_or_parquet', 'as_frame', 'recognised', 'read_table', 'detect']
+           'is_table', 'is_text_or_parquet', 'as_frame', 'table_of_parquet', 'recognised', 'read_table', 'detect']
 
 # %% ../../nbs/10a_tables.ipynb #63ba0edb
 import ast
@@ -793,7 +793,8 @@ def as_frame(
                      f"pyarrow, a data set of datasets, a list of records, or a dict of columns{lazy}")
 
 # %% ../../nbs/10a_tables.ipynb #8cd02b1e
-def _read_parquet(path): # a table of pandas, with whole numbers beside nothing
+def table_of_parquet(path) -> pd.DataFrame: # whole numbers stay whole beside nothing
+    "A parquet file as a table."
     try: return pd.read_parquet(path, dtype_backend='numpy_nullable')
     except Exception as e:
         why = (str(e).splitlines() or [''])[0]
@@ -804,7 +805,7 @@ def _open_table(source, sep, encoding=None): # (table, its name, notes)
     path, name, kind = Path(source), Path(source).name, _kind(source)
     if kind is None:
         raise InputError(f"{name} is neither .csv, .tsv, .txt nor .parquet; save the table as one of these")
-    if kind == '.parquet': df, how = _read_parquet(path), dict(encoding='parquet')
+    if kind == '.parquet': df, how = table_of_parquet(path), dict(encoding='parquet')
     else: df, how = read_text_table(path, separator_of(sep) or (',' if kind == '.csv' else '\t'), encoding)
     return df, name, dict(files=file_hashes([path]), **how, remarks=letters(name, how))
 
