@@ -8,7 +8,7 @@ bin := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-lm test test-processors faults fuzz coverage gpu lab pages readme export clean base gguf dev
+.PHONY: help demo demo-lm test test-ui test-processors faults fuzz coverage gpu lab pages readme export clean base gguf dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,10 @@ demo-lm: gguf ## the same with a pretrained model, SmolLM2-135M, on MovieLens, w
 
 test: dev ## every check (WORKERS=4 pages at a time; FLAGS=slow adds the slow cells)
 	@$(bin)/python .ci/check.py --workers $(WORKERS) --flags "$(FLAGS)"
+
+test-ui: dev ## move every control in a real browser (needs Chromium and its driver; ARGS="--shots FOLDER")
+	@$(bin)/pip install -q selenium
+	@$(bin)/python .ci/ui.py $(ARGS)
 
 test-processors: dev ## every page with each instruction set this processor has, one thread and two (PAGES="20_sft" for some)
 	@$(bin)/python .ci/processors.py --workers $(WORKERS) $(ARGS) $(PAGES)

@@ -105,7 +105,7 @@ button, select, input { font: inherit; } button { padding: .15rem .7rem; }
 .dials label { display: grid; grid-template-columns: 15rem 1fr 4rem; gap: .6rem; align-items: center; }
 @media (max-width: 40rem) { .dials label { grid-template-columns: 1fr 4rem; } .dials label span:first-child { grid-column: 1 / 3; } }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; } th, td { padding: .2rem .6rem; border-bottom: 1px solid var(--line); text-align: right; }
-th:first-child, td:first-child { text-align: left; } .wide { overflow-x: auto; } svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: #555; }
+th:first-child, td:first-child { text-align: left; } .wide { overflow-x: auto; } svg { width: 100%; max-width: 60rem; height: auto; } svg text { font-size: 9px; fill: #555; }
 '''
 
 # %% ../nbs/49_explore.ipynb #49000012
@@ -195,6 +195,7 @@ function startWorld(world) {
     const d = dials(), u = dial('soul'), refs = truth.map(p => biased(p, pop, d.bias)), now = truth.map(p => policy(p, pop, d));
     ['bias', 'power', 'rounds', 'tau'].forEach(id => $(id + 'Text').textContent = dial(id)); $('betaText').textContent = d.beta.toPrecision(2); $('soulText').textContent = u + 1;
     $('power').disabled = d.kind !== 'drawn'; $('rounds').disabled = d.kind !== 'own';
+    $('soulPast').replaceChildren(...world.histories[u].map(i => el('span', world.titles[i], 'chip')));
     $('policy').replaceChildren(bars(now[u], refs[u], truth[u]));
     const three = [['true', truth], ['model before', refs], ['after', now]], table = $('effects'); table.replaceChildren();
     const all = three.map(([name, rows]) => [name, measures(rows, truth, 5)]), head = el('tr'); head.append(el('th', ''), ...Object.keys(all[0][1]).map(k => el('th', k))); table.append(head);
@@ -222,7 +223,7 @@ EXPLORER_BODY = '''
 <label><span>rounds of self-play</span><input id=rounds type=range min=0 max=10 step=1 value=1><span id=roundsText></span></label>
 <label><span>tau: subtract tau log popularity</span><input id=tau type=range min=0 max=1.5 step=.05 value=0><span id=tauText></span></label>
 <label><span>person</span><input id=soul type=range min=0 value=0><span id=soulText></span></label></div>
-<div id=policy></div><div id=lists class=cols></div><div class=wide><table id=effects></table></div>
+<p><b>Took before:</b> <span id=soulPast></span></p><div id=policy></div><div id=lists class=cols></div><div class=wide><table id=effects></table></div>
 <p><small>Exact optima of the theory, not trained models: pi0 = p pop^b; drawn: pi0 (p/q)^(1/beta); self-play: q is the policy, round by round.</small></p>
 '''
 

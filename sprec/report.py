@@ -249,15 +249,15 @@ _TRY = ('try more training (sft_epochs, sft_lr), more cases (n_train), or a pret
         '(--model smollm2), before anything is compared')
 
 def _easiest(by): # (what anybody can do, its HR@5): popular titles, or the history again where that hits more
-    easy, hits = 'popular titles', by['popularity']['HR@5']
+    easy, hits = 'popular titles have', by['popularity']['HR@5']
     again = by['popularity'].get('HR@5_repeat')
-    if again is not None and again == again and again > hits: easy, hits = 'the history, repeated,', again
+    if again is not None and again == again and again > hits: easy, hits = 'the history, repeated, has', again
     return easy, hits
 
 def _learnt(by, base): # is the base above what anybody can do?
     easy, hits = _easiest(by)
     own, low, high = (by[base].get(k) for k in ('HR@5', 'HR@5_low', 'HR@5_high'))
-    span = f"{label(base)}'s HR@5 is {own:.4f} ({low:.4f} to {high:.4f}), and {easy} have {hits:.4f}"
+    span = f"{label(base)}'s HR@5 is {own:.4f} ({low:.4f} to {high:.4f}), and {easy} {hits:.4f}"
     if low > hits: return f"{span}: the model has learnt more than that."
     if high < hits: return f"{span}: the model does worse than that; {_TRY}."
     return f"{span}: it cannot be told whether the model has learnt more than that; {_TRY}."
