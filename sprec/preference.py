@@ -13,7 +13,9 @@ import warnings
 import torch
 import torch.distributed as dist
 from datasets import Dataset
+from peft import get_peft_model
 from tqdm import tqdm
+from transformers import AutoTokenizer, set_seed
 from trl import DPOConfig, DPOTrainer
 from trl.trainer import dpo_trainer
 from unittest.mock import patch
@@ -21,6 +23,7 @@ from .errors import InputError, nearest
 from .losses import LOSSES, dpo, sft_term
 from .sft import StageTrainer, _shared, out_of_memory, run_stage
 from .tree import TreeCollator, branch_logps, unwrap
+from .trl_rows import tokenised
 
 # %% ../nbs/23_preference.ipynb #ea513e32
 ROW = ('prompt_ids', 'chosen_ids', 'rejected_ids', 'ref_logps', 'length')  # columns that are no extras
@@ -286,6 +289,20 @@ def _with_column(rows, *args): # rows that have the reference as they are, other
 def _unhashed(): # TRL without the name of a file that is never written here
     return patch.object(dpo_trainer, 'hash_module', lambda model: None, create=True)
 
+# %% ../nbs/23_preference.ipynb #23t00002
+# (the model, loaded where a name is given, perhaps with a new adapter; its tokenizer)
+def _as_given(model, tok, args, peft_config):
+    set_seed(args.seed)                                      # an adapter is drawn, as in TRL
+    if isinstance(model, str): model = dpo_trainer.create_model_from_path(model, **(args.model_init_kwargs or {}))
+    tok = tok if tok is not None else AutoTokenizer.from_pretrained(model.config._name_or_path)
+    if tok.pad_token is None: tok.pad_token = tok.eos_token
+    return (model if peft_config is None else get_peft_model(model, peft_config)), tok
+
+def _tree_rows(rows, tok, args, extras): # rows of token ids, of TRL's columns where that is what came
+    if rows is None or 'prompt_ids' in rows.column_names: return rows
+    *ids, kept = tokenised(rows, tok, args.max_length)
+    return pref_rows(*ids, **{k: [rows[k][i] for i in kept] for k in extras if k in rows.column_names})
+
 # %% ../nbs/23_preference.ipynb #a23c000e
 class TreePreferenceTrainer(_Step, StageTrainer, DPOTrainer):
     "DPOTrainer on tree rows: any number of negatives, any loss of `sprec.losses`."
@@ -294,9 +311,10 @@ class TreePreferenceTrainer(_Step, StageTrainer, DPOTrainer):
                  processing_class=None, loss=dpo, loss_args=None, sft_weight=0., sft_per='title',
                  own_samples=False,
                  **kw):
+        args = args or DPOConfig('preference')
+        model, processing_class = _as_given(model, processing_class, args, kw.pop('peft_config', None))
         _check_start(model)
-        args, adapters = args or DPOConfig('preference'), getattr(model, 'peft_config', {})
-        pad = processing_class.pad_token_id or 0
+        adapters, pad = getattr(model, 'peft_config', {}), processing_class.pad_token_id or 0
         columns = set(train_dataset.column_names) if train_dataset is not None else set()
         self.loss, self.extras, self.sized = find_loss(loss, loss_args, columns)
         self.loss_args, self.sft_weight, self.sft_per = loss_args or {}, sft_weight, sft_per
@@ -304,8 +322,10 @@ class TreePreferenceTrainer(_Step, StageTrainer, DPOTrainer):
         # or a full model's reference would be loaded anew from disk
         args.precompute_ref_log_probs = not adapters
         reference = ref_model or model, pad, args.per_device_eval_batch_size, args.bf16
-        train_dataset, eval_dataset = (_with_column(train_dataset, *reference),
-                                       _with_column(eval_dataset, *reference))
+        made = lambda rows: _with_column(_tree_rows(rows, processing_class, args, self.extras), *reference)
+        train_dataset = made(train_dataset)
+        eval_dataset = ({k: made(d) for k, d in eval_dataset.items()} if isinstance(eval_dataset, dict)
+                        else made(eval_dataset))
         with _unhashed():
             super().__init__(model=model, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset,
                              data_collator=data_collator or PreferenceCollator(pad, extras=self.extras),
