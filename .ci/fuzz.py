@@ -59,8 +59,19 @@ TARGETS = { # name: [(role, file name, seeds)]
     'instructions-games': [(r, f'{r}.json', [json.dumps(ASKED).encode()]) for r in ('train', 'valid', 'test')] +
                           [('games', 'steam_games.json', [_literal(dict(id='1', title='Plain', genres=['Indie'], tags=['Indie', 'Music']), dict(id=2, app_name='A "Great" Book', tags=[])), b'{"id": 1}\n'])],
     'rows': [('rows', 'rows.jsonl', [_json(dict(data='toy', model='tiny', seed=0, method='sft', round=0, **{'HR@5': .1, 'NDCG@5': .05}), dict(data='toy', model='tiny', seed=0, method='sprec', round=1, **{'HR@5': None}))])],
+    'lists-csv': [('lists', 'lists.csv', [b'user_id,item_id,score\n1,5,.9\n1,6,.9\n2,5,1\n2,5,.5\n,6,1\n', b'1,5,1\n1,6,2\n2,5,1\n', b'user,items\n1,"[5, 6]"\n2,6 5\n', b'user,title,rank\n1,"Tea, green",1\n2,Salt & Pepper,1\n'])],
+    'lists-json': [('lists', 'lists.jsonl', [_json(dict(user=1, items=[5, '6']), dict(user='2', items=[dict(id=5, score=.5)])), _json(dict(user=1, answer='1. **Tea, green** - fresh\n2. Salt & Pepper'), dict(user=2, answer='["Tea"]')),
+                                                 _json(dict(custom_id='case-1', response=dict(body=dict(choices=[dict(message=dict(content='{"films": [{"title": "Tea", "year": 1999}]}'))])))), b'[{"user": 1, "items": [5]}]'])],
+    'taken': [('taken', 'test.csv', [b'user,item,rating\n1,5,4\n2,6,\n2,6,5\n'])],
+    'traits': [('traits', 'people.csv', [b'user,gender,age\n1,f,young\n2,m,\n'])],
     'settings': [('settings', 'settings.txt', [b'sep=::; user=uid', b'["sep=;", "ratios=7,1,2"]', b'min_rating=4; categories=a, b; taken_only=yes'])],
 }
+
+def audited(path): # lists read and matched with a small log
+    import pandas as pd
+    from sprec.audit import audit
+    log = pd.DataFrame([(u, i, n, t) for u in '123' for n, (i, t) in enumerate((('5', 'Tea, green'), ('6', 'Salt & Pepper'), ('7', 'Tea (1999)')))], columns=['user', 'item', 'timestamp', 'title'])
+    return audit(path, log, k=2)
 
 def use(name, files): # run the readers of a target on its files
     from sprec.sources import READERS, read_settings, split_log
@@ -72,6 +83,10 @@ def use(name, files): # run the readers of a target on its files
     if name == 'rows':
         from sprec.rows import read_rows
         return read_rows(files[0][1])
+    if name.startswith('lists'): return audited(files[0][1])
+    if name in ('taken', 'traits'):
+        from sprec.readers import lists
+        return (lists.read_taken if name == 'taken' else lists.read_traits)(files[0][1])
     if name == 'settings': return read_settings(files[0][1].read_bytes().decode('utf-8', 'surrogateescape'))
     if name.startswith('instructions'): return split_instructions(roles, n_train=None)
     reader = 'table' if name.startswith('table') else re.split('-', name)[0]

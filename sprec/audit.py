@@ -446,6 +446,7 @@ def _difference(one, two, least, level, people): # of two columns: difference, l
     if (np.abs(gap) < 1e-12).all(): return 0., 0., 0., 1.
     least = max(least, abs(gap[0])/people)          # one person more without it; else what all share would have no error
     d, low, high = jackknife_interval(gap, level, least)
+    if high == d: return d, low, high, 1. if d == 0 else np.nan
     return d, low, high, _beyond(d*t_quantile(m - 1, level)/(high - d), m - 1)
 
 def _compared(a, b, taken, block, k, level, whole): # rows of one pair; whole: system -> all columns of its lists
