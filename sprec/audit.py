@@ -123,6 +123,7 @@ def _with_test(row, item, users, test, known, notes, min_rating=None):
 # %% ../nbs/48_audit.ipynb #48000010
 # (the catalogue without some categories, and perhaps without titles that nobody took; items and places renumbered)
 def _smaller(catalog, item, at, exclude, taken_only):
+    exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
     cats = [g for g, c in enumerate(catalog.categories) if c not in set(exclude)]
     kept = np.unique(item) if taken_only else np.arange(len(catalog))
     new = np.full(len(catalog), -1)
@@ -141,7 +142,7 @@ def taken_in_log(
     exclude=(), taken_only:bool=False, # categories, and titles that nobody took, that are left out
 ) -> Taken:
     "What people took before, and what they took afterwards."
-    if last < 1: raise InputError(f"last is {last}; hold out at least one interaction of a person")
+    if not isinstance(last, int) or last < 1: raise InputError(f"last is {last!r}; hold out at least one interaction of a person")
     ids, at, catalog, _ = name_items(log.items, same_title, no_category, max_title)
     row, item, users, notes = _log_rows(log, ids, at, min_rating)
     catalog, item, at = _smaller(catalog, item, at, exclude, taken_only)
@@ -404,6 +405,7 @@ _SHARES = ('HR', 'NDCG', 'DivRatio', 'ORRatio', 'Coverage', 'Gini', 'LongTail', 
 _MEANS = ('HR', 'NDCG', 'LongTail', 'Novelty', 'Valid')
 
 def _ends(column, value, low, high, people): # within the range of a share; none, or all, of n people allows 3/n
+    if np.isnan(low) or np.isnan(high): return low, high
     if column in _MEANS and value == 0 and people: high = min(1., 3/people)
     if column in _MEANS and value == 1 and people: low = max(0., 1 - 3/people)
     if column in _SHARES: high = np.minimum(high, 1.)
@@ -557,7 +559,7 @@ def group_rows(
 
 # %% ../nbs/48_audit.ipynb #48000048
 def _spoken(row, digits=3): # a value and its interval
-    if pd.isna(row.low): return f'{row.value:.{digits}f}'
+    if pd.isna(row.low) or pd.isna(row.high): return f'{row.value:.{digits}f}'
     return f'{row.value:.{digits}f} ({row.low:.{digits}f} to {row.high:.{digits}f})'
 
 _AGAINST = {'more': 'more than {} does', 'less': 'less than {} does',
@@ -684,6 +686,7 @@ def _named_lists(lists): # (name or None, lists) of each system
 
 def _in_turn(lists, by): # the lists of each system, read; files of one name are told apart by their folders
     named = _named_lists(lists)
+    if not named: raise InputError('there are no lists to audit; give a file, a table, or several by name')
     out = [_read_one(x, by, name) for name, x in named]
     names = [x.name for x in out]
     for made, (name, x) in zip(out, named):
@@ -774,7 +777,7 @@ def audit(
     **settings,     # how a log is read
 ) -> Audit:
     "What lists do to whom, beside what is popular and what people took."
-    if not isinstance(k, (int, np.integer)) or not 1 <= k <= 100:
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= 100:
         raise InputError(f"k is {k}; how many places count is a whole number from 1 to 100")
     taken = data if isinstance(data, Taken) else taken_of(data, test, last, say, **settings)
     say(f'data: {taken}')

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from .data import Popularity, Split
 from .errors import InputError
-from .experiment import load_run, weights_there
+from .experiment import kind_of, load_run, weights_there
 from .files import check_place, write_text
 from .measure import asked
 from .recipes import color, in_order, label
@@ -23,6 +23,10 @@ from .settings import settings_of_run
 from .toy import toy_world
 
 # %% ../nbs/49_explore.ipynb #49000006
+def _sound_answers(kept, path, n, k): # what was kept, if it is what was asked
+    if np.shape(kept.get('items')) == (n, k): return kept
+    raise InputError(f"{path} does not hold {k} answers for {n} people; remove it to have it made again")
+
 def answers_of(
     out,            # a run's folder
     method:str,     # sft, or a recipe with a model there
@@ -33,7 +37,7 @@ def answers_of(
     config = read_config(Path(out))
     round = max(weights_there(Path(out))[method])
     path = Path(out)/'explore'/f'{method}-round-{round}-{n}-people-{k}.json'
-    if path.exists(): return kept_json(path)
+    if path.exists(): return _sound_answers(kept_json(path), path, n, k)
     rec, split, method, round = load_run(out, method, round)
     recs = asked(rec, settings_of_run(config)).recommend(split.test[:n], k)
     keep_json(path, dict(method=method, round=round, items=recs.items.tolist()))
@@ -43,8 +47,8 @@ def answers_of(
 def _last_metrics(rows, method): # the numbers of a method's last round
     own = [r for r in rows if r['method'] == method]
     if not own: return {}
-    keep = ('HR@5', 'NDCG@5', 'ORRatio@1', 'DivRatio@1', 'MGU@1', 'KL')
-    return {k: round(float(own[-1][k]), 4) for k in keep if own[-1].get(k) == own[-1].get(k) and own[-1].get(k) is not None}
+    known = {k: own[-1].get(k) for k in ('HR@5', 'NDCG@5', 'ORRatio@1', 'DivRatio@1', 'MGU@1', 'KL')}
+    return {k: round(float(v), 4) for k, v in known.items() if v is not None and np.isfinite(v)}
 
 def _catalog_of(split, items): # the titles that are shown: number -> title, genres, how often it is a training target
     cat = split.catalog
@@ -62,7 +66,8 @@ def explorer_people(
     out = Path(out).expanduser()
     if not (out/'config.json').is_file():
         raise InputError(f"{out} holds no run; give the folder of `sprec run` or `sprec demo`")
-    methods, (_, split, *_) = in_order(weights_there(out)), load_run(out, 'sft')
+    there, (_, split, *_) = weights_there(out), load_run(out, 'sft')
+    methods = in_order(m for m in there if m == 'sft' or kind_of(m) != 'rounds' or max(there[m]))
     n, rows = min(n, len(split.test)), read_rows(out/'rows.jsonl').to_dict('records')
     cases = split.test[:n]
     told = [dict(method='popularity', items=Popularity(split.catalog).recommend(cases, k).items.tolist())]
@@ -252,9 +257,11 @@ def explore(
     say=lambda text: None,
 ) -> Path:
     "Write the explorer of a run."
-    if n < 1 or k < 1: raise InputError(f"n is {n} and k is {k}; show at least one person and one answer")
-    page = Path(page) if page else Path(out).expanduser()/'explorer.html'
+    if not (isinstance(n, int) and isinstance(k, int) and n >= 1 and k >= 1):
+        raise InputError(f"n is {n!r} and k is {k!r}; show at least one person and one answer")
+    page = Path(page or out).expanduser()
+    if not page or page.is_dir() or page == Path(out).expanduser(): page = page/'explorer.html'
     check_place(page.parent)
-    people = explorer_people(out, n, k, say)
+    with only_here(Path(out).expanduser()): people = explorer_people(out, n, k, say)
     write_text(page, explorer_html(people, explorer_world()))
     return page

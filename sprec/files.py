@@ -106,7 +106,8 @@ def beside(
 
 # %% ../nbs/09_files.ipynb #25b4f540
 def write_bytes(path, content:bytes):
-    "Write a file as a whole."
+    "Write a file as a whole; a folder of that name is refused, not replaced."
+    if Path(path).is_dir(): raise InputError(f"{path} is a folder; give the name of a file")
     with beside(path) as part: part.write_bytes(content)
 
 def write_text(path, text:str):

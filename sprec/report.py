@@ -209,7 +209,8 @@ def _accurate(by, base) -> str: # what became of accuracy?
 def _by_method(rows): # method to its final row, averaged over seeds
     if isinstance(rows, dict): return rows
     last = final_rows(rows)
-    if last.duplicated(['method', 'seed']).any():
+    mixed = any(last[c].nunique(dropna=False) > 1 for c in ('data', 'model') if c in last)
+    if mixed or last.duplicated(['method', 'seed']).any():
         raise InputError("the rows hold several data sets or models; choose one for sentences")
     if last.method.duplicated().any(): last = summary(last, by=('method',))
     return {r['method']: r for r in last.to_dict('records')}
@@ -276,11 +277,20 @@ def verdict(
     base:str='sft', # the model that is looked at
 ) -> list:          # texts, none where rows are missing
     "Has the model learnt anything, and has anything collapsed?"
-    by = _by_method(rows)
-    if not {'popularity', base} <= by.keys(): return []
+    by, last = _by_method(rows), None if isinstance(rows, dict) else final_rows(rows)
+    if not {'popularity', base} <= by.keys(): return _collapsed(by)
+    if last is not None and last.seed.nunique() > 1: return _over_seeds(last, base) + _collapsed(by)
     own, easy = by[base], by['popularity']
     known = all(_known(own, k) for k in ('HR@5', 'HR@5_low', 'HR@5_high')) and _known(easy, 'HR@5')
     return ([_learnt(by, base)] if known else []) + _collapsed(by)
+
+def _over_seeds(last, base): # the verdict of several seeds, each by its own interval over cases
+    each = [{r['method']: r for r in own.to_dict('records')} for _, own in last.groupby('seed')]
+    ends = [_learnt(by, base).partition(': ')[2] for by in each if {'popularity', base} <= by.keys() and _known(by[base], 'HR@5_low')]
+    if not ends: return []
+    above, below = (sum(w in t for t in ends) for w in ('has learnt more', 'does worse'))
+    said = f"{label(base)}'s HR@5 against popular titles and the history, repeated: above in {above} of {len(ends)} seeds, below in {below}, by intervals over cases"
+    return [said + ('.' if above == len(ends) else f'; {_TRY}.')]
 
 # %% ../nbs/36a_report.ipynb #36af0004
 def findings(

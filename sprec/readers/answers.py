@@ -19,9 +19,12 @@ from ..errors import InputError
 _TITLE_KEY = re.compile('title|name|movie|film|book|game|song|item|product', re.I)
 _NOT_ASKED = re.compile('watched|seen|read|liked|history|genre|categor|exclu|avoid|reason|why|note', re.I)
 
+_KEYS = 'title name movie film book game song item product'.split()
+
 def _named_in(record): # the title in a record, with its year; '' where there is none
-    found = next((v for k, v in record.items() if _TITLE_KEY.search(k) and isinstance(v, str)), '')
-    year = str(record.get('year', '')).strip()
+    text = {k.lower(): v for k, v in record.items() if isinstance(v, str) and not re.search('id$|director|author', k, re.I)}
+    found = next((text[k] for word in _KEYS for k in text if word in k), '')
+    year = next((str(v).strip() for k, v in record.items() if 'year' in k.lower()), '')
     return f'{found} ({year})' if found and re.fullmatch(r'\d{4}', year) and year not in found else found
 
 def _in_json(found): # the titles in parsed JSON: texts, records with a title, or an object that holds such a list
@@ -29,9 +32,12 @@ def _in_json(found): # the titles in parsed JSON: texts, records with a title, o
         lists = {k: v for k, v in found.items() if isinstance(v, list) and not _NOT_ASKED.search(k)}
         if lists: found = next((v for k, v in lists.items() if re.search('recomm', k, re.I)), next(iter(lists.values())))
         elif all(k.isdigit() for k in found): found = [found[k] for k in sorted(found, key=int)]
-        else: found = [found]
-    names = [_named_in(x) if isinstance(x, dict) else x for x in found]
-    return [n.strip() for n in names if isinstance(n, str) and n.strip()]
+        else: found = next(([v] for k, v in found.items() if isinstance(v, dict) and re.search('recomm', k, re.I)), [found])
+    if len(found) == 1 and isinstance(found[0], dict) and all(k.isdigit() for k in found[0]): return _in_json(found[0])
+    names = [_named_in(x) if isinstance(x, dict) else x[0] if isinstance(x, list) and x else x for x in found]
+    texts = ['' if n is None or isinstance(n, (bool, dict, list)) else str(n).strip() for n in names]
+    while texts and not texts[-1]: texts.pop()                          # an empty place keeps what stands behind it
+    return texts if any(texts) else []
 
 # %% ../../nbs/10e_answers.ipynb #10e00007
 def _parsed(text): # JSON, or None
@@ -81,7 +87,8 @@ def titles_in(
     lines = [l for l in text.splitlines() if l.strip() and l.strip() not in ('```', '```json')]
     if found := _in_table(lines): return found
     for form in (_NUMBERED, _BULLET):
-        if marked := [m[1] for m in map(form.match, lines) if m]: return [_plain_line(l) for l in marked]
+        marked = [(len(l) - len(l.lstrip()), m[1]) for l in lines if (m := form.match(l))]
+        if marked: return [_plain_line(l) for indent, l in marked if indent <= min(marked)[0]]
     said = [l for l in lines if not l.rstrip().endswith(':')]
     quoted = [(a or b).strip() for l in said for a, b in re.findall(r'"([^"\n]+)"|“([^”\n]+)”', l)]
     if quoted and sum('"' in l or '“' in l for l in said) >= len(said)/2: return [q for q in quoted if q]
@@ -164,6 +171,9 @@ def near_title(
     return int(best[0]) if len(best) == 1 else -1, float(alike.max())
 
 # %% ../../nbs/10e_answers.ipynb #10e0001d
+def _numerals(title): # numbers of a title, in digits or Roman ones, without its year: a sequel is another film
+    return re.findall(r'\b(?:\d+|[ivx]+)\b', folded(title, year=False))
+
 # ways that a text is, or is not, an item
 HOW = ('exact', 'as people write it', 'with a reason', 'nearly', 'several', 'none')
 
@@ -180,11 +190,14 @@ def find_item(
         if known[key] < 0: return -1, 'several'
         if same_year(text, finder.titles[known[key]]): return known[key], 'as people write it'
     item, alike = near_title(finder, text)
-    if alike < finder.least or item >= 0 and not same_year(text, finder.titles[item]): return -1, 'none'
+    if alike < finder.least: return -1, 'none'
+    if item >= 0 and not (same_year(text, finder.titles[item]) and _numerals(text) == _numerals(finder.titles[item])): return -1, 'none'
     return item, 'nearly' if item >= 0 else 'several'
 
 # %% ../../nbs/10e_answers.ipynb #10e00022
-_CUT = re.compile(r'\s[-–—]\s(?=[a-z])|:\s(?=[a-z])|,\s(?=[a-z])|;\s(?=[a-z])|\.\s|\s(?=\()|\sby\s(?=[A-Z])|\s(?=because\b)')
+_WHY = r'(?:because|since|for|as|a|an|it|you|one|which|whose|with)\b'     # a reason begins so, a subtitle seldom
+_YEAR = r'\((?:[^()]*,\s*)?(?:19|20)\d\d(?: film)?\)\s*(?:$|[-–—:,.;])'   # brackets that end in a year, and nothing but a reason behind
+_CUT = re.compile(rf'\s[-–—]\s(?=[a-z])|[:,;]\s(?={_WHY})|\s(?={_YEAR})|\sby\s(?=[A-Z])|\s(?=because\b)')
 
 def _readings(line): # the beginnings of a line up to each cut, the longest first, with a year from brackets behind it
     out = []

@@ -6,6 +6,7 @@
 __all__ = ['LIST_NAMES', 'list_columns', 'as_id_text', 'Lists', 'read_lists', 'lists_of_items', 'read_taken', 'read_traits']
 
 # %% ../../nbs/10f_lists.ipynb #10f00003
+import ast
 import gzip
 import json
 import re
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 from ..errors import InputError
 from .answers import batch_answer
-from .tables import COLUMN_NAMES, as_frame, is_table, names_in, read_text_table, separator_of, table_of_parquet
+from .tables import COLUMN_NAMES, as_frame, is_table, read_text_table, separator_of, table_of_parquet
 
 # %% ../../nbs/10f_lists.ipynb #10f00007
 # role -> names that people give to its column, in small letters without underscores and blanks
@@ -70,9 +71,11 @@ def _is_number(text):
     except (TypeError, ValueError): return False
     return True
 
-def _counts_up(df): # whether each user's third column is 1, 2, 3 and so on: a rank
+def _counts_up(df): # whether each user's third column holds 1 to n, or 0 to n - 1, in any order: a rank
     number = pd.to_numeric(df.iloc[:, 2], errors='coerce')
-    return bool((number == df.groupby(df.iloc[:, 0], sort=False).cumcount() + 1).all())
+    own = number.groupby(df.iloc[:, 0], sort=False)
+    steps = own.transform('rank', method='first')
+    return bool((number == steps).all() or (number == steps - 1).all())
 
 # (a table without a header, whose first line became one, as it was; what was taken for granted)
 def _headless(df):
@@ -122,20 +125,25 @@ def as_id_text(
 
 # %% ../../nbs/10f_lists.ipynb #10f00015
 def _items_in(cell): # the items of a cell that holds a whole list; of pairs of item and score, the items
-    if isinstance(cell, (list, tuple, np.ndarray)):
+    if isinstance(cell, dict): return sorted(cell, key=lambda k: -cell[k])          # item -> score
+    if isinstance(cell, (list, tuple, np.ndarray, pd.Series)):
         return [x[0] if isinstance(x, (list, tuple)) and len(x) == 2 else x for x in cell]
     text = '' if cell is None or cell is pd.NA or cell != cell else str(cell).strip()
     if text.startswith(('[', '(', '{', 'array(')): return _list_of(text)
     mark = next((m for m in ('|', ';', ',') if m in text), None)
     if mark is None and re.fullmatch(r'[\d.\s]+', text): mark = ' '
-    return [x for x in map(str.strip, text.split(mark)) if x] if mark else [text] if text else []
+    if mark == ' ': return text.split()
+    return [x.strip() for x in text.split(mark)] if mark else [text] if text else []
 
-def _list_of(text): # what stands in brackets: as JSON, as Python, or as numpy prints, with blanks between
-    try: return json.loads(text)
-    except (ValueError, RecursionError): pass
-    inside = text.removeprefix('array(').strip('()[]{} \n')
-    if ',' in inside: return names_in(f'[{inside}]', None)
-    return re.findall(r"'([^']*)'", inside) or inside.split()
+def _list_of(text): # what stands in brackets: as JSON, as Python, or as numpy prints; blanks and repeats stay
+    try: return _items_in(json.loads(text))
+    except (ValueError, RecursionError, TypeError): pass
+    plain = re.sub(r'np\.\w+\(([^()]*)\)', r'\1', re.sub(r',\s*dtype=\w+\)$', ')', text)).removeprefix('array')
+    try: found = ast.literal_eval(plain)
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError): found = None
+    if isinstance(found, (list, tuple, set)) and not ("' '" in plain and ',' not in plain): return _items_in(list(found))
+    inside = plain.strip('()[]{} \n')
+    return re.findall(r"'([^']*)'", inside) or [x.strip() for x in inside.split(',' if ',' in inside else None)]
 
 def _exploded(df, column, score=None): # (one line an item, in the order of the list; how many lists stood twice)
     again = df.duplicated('who', keep='last')
@@ -203,7 +211,7 @@ def _item_column(roles, name, df): # (what names an item, whether it is an id or
 
 # %% ../../nbs/10f_lists.ipynb #10f0001d
 def _in_words(name, by, who, answers, notes): # Lists of answers; the last one counts where somebody has two
-    texts = ['' if v is None or v is pd.NA or v != v else str(v) for v in answers]
+    texts = ['' if v is None or v is pd.NA or isinstance(v, float) and v != v else str(v) for v in answers]
     rows = pd.DataFrame(dict(who=who, answer=texts), dtype=object)
     again = rows.duplicated('who', keep='last')
     rows = rows[~again & (rows.who != '')].reset_index(drop=True)
@@ -258,7 +266,7 @@ def lists_of_items(
 ) -> Lists:
     "Lists that are numbers of the catalogue already."
     items = np.asarray(items)
-    if items.ndim != 2 or items.dtype.kind not in 'iu':
+    if items.ndim != 2 or items.dtype.kind not in 'iu' or not items.size:
         raise InputError(f"lists have shape {items.shape} and type {items.dtype}; give item numbers, int [N, k]")
     at, place = np.nonzero(items >= 0)
     who = at.astype(str).astype(object)
@@ -289,7 +297,7 @@ def read_traits(
     roles = list_columns(_single(df.columns, name))
     who = next((roles[r] for r in ('user', 'case') if r in roles), None)
     traits = [c for c in df.columns if c != who]
-    if who is None or not traits:
+    if who is None or not traits or not len(df):
         raise InputError(f"{name} needs a column user and at least one trait; "
                          f"it has {', '.join(map(str, df.columns))}")
     if many := [c for c in traits if df[c].astype(str).nunique() > 20]:
