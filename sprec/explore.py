@@ -10,7 +10,7 @@ __all__ = ['EXPLORER_CSS', 'EXPLORER_MATH', 'EXPLORER_PEOPLE', 'EXPLORER_WORLD',
 import json
 from pathlib import Path
 import numpy as np
-from .data import Popularity, Split
+from .data import Popularity
 from .errors import InputError
 from .experiment import kind_of, load_run, weights_there
 from .files import check_place, write_text

@@ -15,7 +15,7 @@ from .figures import ratio_figure, trend_sentence, trends
 from .files import write_text
 from .paper_claims import claim_sentences, claims, claims_table
 from .recipes import in_order, label
-from .report import bar_figure, escaped, html_report, paired_figure, save_figures, verdict
+from .report import bar_figure, escaped, html_report, paired_figure, save_figures, model_verdict
 from .results import PAPER_METRICS, TABLE_1, TABLE_2, best_beside, groups, main_table, mixed, one_sft
 from .results import origin, split_rows, tex, to_html, to_latex, to_markdown, to_md
 
@@ -92,7 +92,7 @@ def _trends_said(negatives): # a sentence for each setting that was varied
 def _verdicts(results): # of each data set and model
     at = [c for c in ('data', 'model') if c in results]
     for key, own in results.groupby(at, sort=False, dropna=False) if at and len(results) else ():
-        try: yield from (f'{key[0]}: {text}' for text in verdict(own))
+        try: yield from (f'{key[0]}: {text}' for text in model_verdict(own))
         except InputError: pass                          # rows of several settings have no one verdict
 
 def _said(results, tables, claimed, negatives): # what the rows show, in sentences

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'CSS', 'summary', 'table', 'escaped', 'to_markdown_table', 'to_text_table', 'joined', 'changes',
-           'sentences', 'proven_words', 'verdict', 'findings', 'differences', 'round_figure', 'bar_figure',
+           'sentences', 'proven_words', 'model_verdict', 'findings', 'differences', 'round_figure', 'bar_figure',
            'paired_figure', 'popularity_figure', 'save_figures', 'Markup', 'html_report']
 
 # %% ../nbs/36a_report.ipynb #e79b43e6
@@ -272,7 +272,7 @@ def _collapsed(by, most=.95): # which methods give nearly everybody one of three
     return [f"Three titles take nearly all first answers of {told}: such lists have collapsed, and what "
             "differs between them says little."]
 
-def verdict(
+def model_verdict(
     rows,           # as in `sentences`
     base:str='sft', # the model that is looked at
 ) -> list:          # texts, none where rows are missing
@@ -298,7 +298,7 @@ def findings(
 ) -> list: # texts
     "The verdict on the model, then what the methods changed."
     methods = set(framed(rows).method)
-    return verdict(rows) + (sentences(rows) if {'sft', 'dpo-rn', 'sprec'} <= methods else [])
+    return model_verdict(rows) + (sentences(rows) if {'sft', 'dpo-rn', 'sprec'} <= methods else [])
 
 # %% ../nbs/36a_report.ipynb #22dd1023
 # rows that have a base of the same seed, with the difference as column `d`

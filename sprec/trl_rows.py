@@ -7,7 +7,7 @@ __all__ = ['several', 'row_tokens', 'tokenised']
 
 # %% ../nbs/22a_trl_rows.ipynb #22a00003
 from tqdm import tqdm
-from trl.data_utils import extract_prompt, is_conversational
+from trl.data_utils import extract_prompt
 from .errors import InputError
 
 # %% ../nbs/22a_trl_rows.ipynb #22a00006
