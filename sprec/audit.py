@@ -23,7 +23,8 @@ from .files import check_place, write_text
 from .metrics import Counts, SET_METRICS, case_calibration, category_share, tail_slots, target_gains
 from .people import _beyond, cases_needed, holm_adjusted
 from .readers.answers import HOW, TitleFinder, find_items, title_rows
-from .readers.lists import Lists, as_id_text, list_columns, lists_of_items, read_lists, read_taken, read_traits
+from .readers.lists import Lists, as_id_text, list_columns, lists_of_items
+from .readers.lists import read_lists, read_taken, read_traits
 from .report import Markup, html_report
 from .sources import is_log, load_data, name_items, read_log, usable
 from .uncertainty import t_quantile
@@ -82,7 +83,8 @@ def _log_rows(log, ids, at, min_rating):
     rows, time = log.events[keep], log.events.time.to_numpy()[keep]
     codes, users = pd.factorize(as_id_text(rows.user))
     order = np.lexsort((np.arange(len(codes)), time, codes))
-    return codes[order], at[item[keep]][order], users.astype(object), dict(rows_left_out=int((~keep).sum()), filters=steps)
+    return (codes[order], at[item[keep]][order], users.astype(object),
+            dict(rows_left_out=int((~keep).sum()), filters=steps))
 
 def _last_out(row, last): # bool: which entries are the last `last` of their row; a row of no more keeps one
     size = np.bincount(row)
@@ -113,9 +115,11 @@ def _with_test(row, item, users, test, known, notes, min_rating=None):
     place |= {u: len(place) + i for i, u in enumerate(new)}
     owner, target = got.who.map(place).to_numpy(), got.item.map(known).fillna(-1).astype(int).to_numpy()
     there = target >= 0
-    if not there.any(): raise InputError("no item of the test is in the log's catalogue; are the ids the same?")
+    if not there.any():
+        raise InputError("no item of the test is in the log's catalogue; are the ids the same?")
     both = _test_in_log(row, item, owner[there], target[there], max(known.values()) + 1)
-    notes |= dict(test_interactions=len(got), test_items_unknown=int((~there).sum()), test_in_log=int(both.sum()),
+    notes |= dict(test_interactions=len(got), test_items_unknown=int((~there).sum()),
+                  test_in_log=int(both.sum()),
                   test_people_without_history=len(new))
     lost = np.bincount(owner[~there], minlength=len(users))
     return row[~both], item[~both], owner[there], target[there], users, lost
@@ -142,7 +146,8 @@ def taken_in_log(
     exclude=(), taken_only:bool=False, # categories, and titles that nobody took, that are left out
 ) -> Taken:
     "What people took before, and what they took afterwards."
-    if not isinstance(last, int) or last < 1: raise InputError(f"last is {last!r}; hold out at least one interaction of a person")
+    if not isinstance(last, int) or last < 1:
+        raise InputError(f"last is {last!r}; hold out at least one interaction of a person")
     ids, at, catalog, _ = name_items(log.items, same_title, no_category, max_title)
     row, item, users, notes = _log_rows(log, ids, at, min_rating)
     catalog, item, at = _smaller(catalog, item, at, exclude, taken_only)
@@ -158,7 +163,8 @@ def taken_in_log(
 # %% ../nbs/48_audit.ipynb #48000013
 def _taken(row, item, owner, target, users, catalog, known, notes):
     n, size = len(users), len(catalog)
-    owner, target = np.divmod(_pairs(owner, target, size), size)          # an interaction twice in the test counts once
+    # an interaction twice in the test counts once
+    owner, target = np.divmod(_pairs(owner, target, size), size)
     first = np.full(n, -1)
     first[owner[::-1]] = target[::-1]
     order, width = np.argsort(row, kind='stable'), _width(row, n)
@@ -203,7 +209,8 @@ def _items_of(names, kind, taken): # int64: the item that each text means, -1 wh
     if kind == 'number': return _by_number(names, taken)
     titled = _by_title(names, taken)
     if kind == 'title': return titled
-    if not taken.items:                                             # cases: titles, or else numbers of the catalogue
+    # cases: titles, or else numbers of the catalogue
+    if not taken.items:
         return titled if (titled != -1).mean() >= .5 else _by_number(names, taken)
     found = np.array([taken.items.get(x, -1) for x in names], np.int64)
     return found if (found >= 0).sum() >= (titled >= 0).sum() else titled
@@ -236,7 +243,8 @@ def _rows_asked(lists, taken): # int64: the row of each name; one row with two n
     twice = np.flatnonzero(np.bincount(known) > 1)
     if len(twice):
         both = [w for w, a in zip(lists.asked, at) if a == twice[0]]
-        raise InputError(f"{both[0]!r} and {both[1]!r} in {lists.name} both mean {lists.by} {taken.names[twice[0]]}")
+        raise InputError(f"{both[0]!r} and {both[1]!r} in {lists.name} both mean {lists.by} "
+                         f"{taken.names[twice[0]]}")
     return at
 
 def matched(
@@ -253,11 +261,14 @@ def matched(
         rows = rows.assign(item=_items_of(rows.item.tolist(), lists.kind, taken))
     at, item = rows.who.map(row_of).to_numpy(np.int64), rows.item.to_numpy(np.int64)
     fits = (at >= 0) & (item >= 0)
-    if not fits.any(): raise InputError(f"no item in {lists.name} is in the catalogue, such as {_sample(lists)!r}")
+    if not fits.any():
+        raise InputError(f"no item in {lists.name} is in the catalogue, such as {_sample(lists)!r}")
     items = _filled(at[fits], rows.place.to_numpy(np.int64)[fits], item[fits], own, k)
-    counted = dict(lists=len(own), unknown=int((all_at < 0).sum()), unknown_items=int((item[at >= 0] < 0).sum()),
+    counted = dict(lists=len(own), unknown=int((all_at < 0).sum()),
+                   unknown_items=int((item[at >= 0] < 0).sum()),
                    unclear_items=0 if lists.in_words else int((item[at >= 0] == -2).sum()),
-                   short_lists=int(((items >= 0).sum(1) < k).sum()), without=len(np.setdiff1d(taken.owner, own)))
+                   short_lists=int(((items >= 0).sum(1) < k).sum()),
+                   without=len(np.setdiff1d(taken.owner, own)))
     return System(lists.name, own, items, dict(lists.notes) | said | counted)
 
 def _sample(lists): # something that is written there
@@ -275,7 +286,8 @@ def popular_lists(
     out, left = np.full((len(at), k), -1, np.int32), np.arange(len(at))
     for m in (k, k + 50, size):
         top = best[:m]
-        free = ~np.isin(at[left, None]*size + top, taken.seen) if new else np.ones((len(left), len(top)), bool)
+        free = (~np.isin(at[left, None]*size + top, taken.seen) if new
+                else np.ones((len(left), len(top)), bool))
         done = (free.sum(1) >= k) | (len(top) == size)
         first = np.argsort(~free[done], axis=1, kind='stable')[:, :k]
         out[left[done], :first.shape[1]] = np.where(np.take_along_axis(free[done], first, 1), top[first], -1)
@@ -446,7 +458,8 @@ def _difference(one, two, least, level, people): # of two columns: difference, l
     m, gap = len(one) - 1, one - two
     if np.isnan(gap).any() or m < 2: return float(gap[0]), np.nan, np.nan, np.nan
     if (np.abs(gap) < 1e-12).all(): return 0., 0., 0., 1.
-    least = max(least, abs(gap[0])/people)          # one person more without it; else what all share would have no error
+    # one person more without it; else what all share would have no error
+    least = max(least, abs(gap[0])/people)
     d, low, high = jackknife_interval(gap, level, least)
     if high == d: return d, low, high, 1. if d == 0 else np.nan
     return d, low, high, _beyond(d*t_quantile(m - 1, level)/(high - d), m - 1)
@@ -458,7 +471,8 @@ def _compared(a, b, taken, block, k, level, whole): # rows of one pair; whole: s
                 for s in (a, b))
     for c in one:
         least = np.sqrt(2)*_least_error(c, _on(a, both), taken, k)
-        values = dict(zip(('difference', 'low', 'high', 'p'), _difference(one[c], two[c], least, level, len(both))))
+        values = dict(zip(('difference', 'low', 'high', 'p'),
+                          _difference(one[c], two[c], least, level, len(both))))
         out.append(dict(a=a.name, b=b.name, metric=f'{c}@{k}') | values | dict(people=len(both)))
     return out
 
@@ -489,7 +503,8 @@ def head_titles(
     items, n, counts = system.items[:, :k], len(taken.catalog), taken.catalog.counts
     asked = np.isin(taken.owner, system.at)
     columns = dict(lists=_titles_shown(items, n)/len(items), first=_titles_shown(items[:, 0], n)/len(items),
-                   before=counts/max(1, counts.sum()), after=_titles_shown(taken.target[asked], n)/max(1, asked.sum()))
+                   before=counts/max(1, counts.sum()),
+                   after=_titles_shown(taken.target[asked], n)/max(1, asked.sum()))
     best = np.argsort(-columns['lists'], kind='stable')[:top]
     best = best[columns['lists'][best] > 0]
     return pd.DataFrame(dict(title=[taken.catalog.titles[i] for i in best])
@@ -597,7 +612,8 @@ def audit_sentences(
 
 # %% ../nbs/48_audit.ipynb #4800004b
 _FOUND = {'exact': 'are titles of the catalogue', 'as people write it': 'are such titles written otherwise',
-          'with a reason': 'begin with such a title', 'nearly': 'are nearly such titles', 'several': 'could be several', 'none': 'are none'}
+          'with a reason': 'begin with such a title', 'nearly': 'are nearly such titles',
+          'several': 'could be several', 'none': 'are none'}
 _COUNTED = dict( # what was counted, in words
     rows_left_out='rows of the log that cannot be used: {n:,}',
     histories_cut_at='histories are cut at the latest {n:,} things; novelty looks at all',
@@ -640,7 +656,8 @@ def audit_remarks(
     out = list(taken.notes.get('remarks', [])) + told(taken.notes)
     for s in systems:
         out += [f'{s.name}: {text}' for text in told(s.notes)]
-        found = {key.partition(': ')[2]: n for key, n in s.notes.items() if key.startswith('titles found') and n}
+        found = {key.partition(': ')[2]: n
+                 for key, n in s.notes.items() if key.startswith('titles found') and n}
         parts = ', '.join(f'{n:,} {_FOUND[w]}' for w, n in found.items())
         if found: out.append(f'{s.name}: of {sum(found.values()):,} titles in its answers {parts}')
     return out + _too_few(rows, k)
@@ -703,7 +720,8 @@ _NAMING = ('min_rating', 'same_title', 'no_category', 'max_title', 'exclude', 't
 def _log_of(data, test, last, say, given): # what people took, from a log; a setting that says how to split is refused
     log, others = read_log(data, say=say, **given)
     if useless := [key for key in given if key in others and key not in _NAMING]:
-        raise InputError(f"an audit does not split the log, so {useless[0]!r} would change nothing; leave it out")
+        raise InputError(f"an audit does not split the log, so {useless[0]!r} would change nothing; leave it "
+                         f"out")
     return taken_in_log(log, test, last, **{key: v for key, v in others.items() if key in _NAMING})
 
 def taken_of(
@@ -741,7 +759,8 @@ def _shares(system, k): # float64: the share of places that each title takes, th
 def _audited(systems, taken, traits, k): # an Audit of systems that are matched
     popular, took = _beside(systems, taken, k)
     if same := {s.name for s in systems} & {TOOK, *_POPULAR.values()}:
-        raise InputError(f"a system is called {same.pop()!r}, as one that it stands beside; give it another name")
+        raise InputError(f"a system is called {same.pop()!r}, as one that it stands beside; give it another "
+                         f"name")
     block, every = np.zeros(len(taken.names), np.int64), [*systems, *popular, *took]
     at = popular[0].at
     block[at] = deal_blocks(len(at), max(2, min(200, 10**8//len(taken.catalog))))
@@ -789,7 +808,8 @@ def audit(
 # %% ../nbs/48_audit.ipynb #4800005a
 def _dot(ax, x, y, color): # a system among hits and head; x, y: rows
     sides = lambda r: [[r.value - max(r.low, 0)], [r.high - r.value]]
-    ax.errorbar(x.value, y.value, np.nan_to_num(sides(y)), np.nan_to_num(sides(x)), fmt='o', ms=4, color=color)
+    ax.errorbar(x.value, y.value, np.nan_to_num(sides(y)), np.nan_to_num(sides(x)), fmt='o', ms=4,
+                color=color)
 
 def audit_figure(
     found:Audit,
@@ -800,9 +820,11 @@ def audit_figure(
     for i, (name, share) in enumerate(found.places.items()):
         color = '#777777' if name == TOOK else f'C{i}'
         right.plot(np.arange(1, len(share) + 1), np.cumsum(share), color=color, label=drawn(name))
-        if (name, f'HR@{k}') in at.index: _dot(left, at.loc[(name, f'ORRatio@{k}')], at.loc[(name, f'HR@{k}')], color)
+        if (name, f'HR@{k}') in at.index:
+            _dot(left, at.loc[(name, f'ORRatio@{k}')], at.loc[(name, f'HR@{k}')], color)
     left.set(xlabel=f'ORRatio@{k}: places of three titles', ylabel=f'HR@{k}: share hit')
-    right.set(xscale='log', xlabel='titles, the most frequent first', ylabel='share of places', ylim=(0, 1.02))
+    right.set(xscale='log', xlabel='titles, the most frequent first', ylabel='share of places',
+              ylim=(0, 1.02))
     fig.legend(loc='outside lower center', ncols=min(4, len(found.places)), frameon=False, fontsize=8)
     return fig
 
@@ -811,7 +833,8 @@ def _audit_tables(found): # caption -> what stands under it
     told = found.differences.drop(columns='p', errors='ignore')
     meaning = pd.DataFrame([dict(column=f'{c}@{found.k}', meaning=w) for c, w in AUDITED.items()])
     items = ''.join(f'<li>{html.escape(r)}</li>' for r in found.remarks) or '<li>nothing was odd</li>'
-    out = {'All lists, with how far a 95% interval over people reaches': found.table, 'What the columns say': meaning,
+    out = {'All lists, with how far a 95% interval over people reaches': found.table,
+           'What the columns say': meaning,
            'Remarks': Markup(f'<ul>{items}</ul>'),
            'Differences (a minus b) on the people that both serve; verdicts with Holm\'s correction': told,
            'What groups of people get': found.groups}

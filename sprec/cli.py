@@ -458,10 +458,12 @@ def report_(
            *([str(rows_file)] if rows_file else []))
 
 # %% ../nbs/90_cli.ipynb #90f00002
-@app.command('audit', epilog='Example: sprec audit mine.csv theirs.jsonl --data log.csv --test test.csv --read user=uid')
+@app.command('audit',
+        epilog='Example: sprec audit mine.csv theirs.jsonl --data log.csv --test test.csv --read user=uid')
 def audit_(
     lists:list[str]=typer.Argument(...,
-                                   help='files of lists, each a system (.csv, .tsv, .parquet, .jsonl): user or '
+                                   help='files of lists, each a system (.csv, .tsv, .parquet, .jsonl): user '
+                                        'or '
                                         'case, item or title, rank or score; or answers in words'),
     data:str=typer.Option(..., help='the log of who took what, as in sprec data; or a split that was saved'),
     test:Path=typer.Option(None,
@@ -480,13 +482,15 @@ def audit_(
     from sprec.sources import read_settings
     check_place(out)
     found = audit_lists(lists, data, test, last, k, labels, say, **read_settings(read))
-    page = save_audit(found, out, dict(lists=', '.join(map(str, lists)), data=data, test=str(test or ''), k=k))
+    page = save_audit(found, out,
+                      dict(lists=', '.join(map(str, lists)), data=data, test=str(test or ''), k=k))
     say(); say(aligned(found.table, width=28)); say()
     for text in found.sentences: say(text)
     if found.remarks: say('\nRemarks:')
     for text in found.remarks: say(f'  {text}')
     give(dict(rows=found.rows.to_dict('records'), sentences=found.sentences, remarks=found.remarks))
-    ending(out, f'{page.name}: the same, with figures, heads and groups', 'rows.csv, differences.csv, groups.csv')
+    ending(out, f'{page.name}: the same, with figures, heads and groups',
+           'rows.csv, differences.csv, groups.csv')
 
 # %% ../nbs/90_cli.ipynb #90f10002
 @app.command('explore', epilog='Example: sprec explore runs/demo-0 --people 300')

@@ -74,10 +74,13 @@ def explorer_people(
     for m in methods:
         say(f'{label(m)}: {n} people')
         told.append(answers_of(out, m, n, k))
-    shown = [dict(name=label(t['method']), color=color(t['method']), items=t['items'], metrics=_last_metrics(rows, t['method']))
+    shown = [dict(name=label(t['method']), color=color(t['method']), items=t['items'],
+                  metrics=_last_metrics(rows, t['method']))
              for t in told]
-    used = np.unique(np.concatenate([cases.history.ravel(), cases.target, *(np.ravel(t['items']) for t in told)]))
-    return dict(source=f"{read_config(out)['data']}, {read_config(out)['model']}, seed {read_config(out)['seed']}", k=k,
+    used = np.unique(np.concatenate([cases.history.ravel(), cases.target,
+                                     *(np.ravel(t['items']) for t in told)]))
+    return dict(source=f"{read_config(out)['data']}, {read_config(out)['model']}, seed "
+                       f"{read_config(out)['seed']}", k=k,
                 people=[[[int(i) for i in h if i >= 0], int(t)] for h, t in zip(cases.history, cases.target)],
                 methods=shown, titles=_catalog_of(split, used[used >= 0]))
 
@@ -239,7 +242,8 @@ def explorer_html(
 ) -> str:         # one page
     "The page, with its data inside."
     data = json.dumps(dict(people=people, world=world), ensure_ascii=False, separators=(',', ':'))
-    for bad, good in (('<', '\\u003c'), ('\u2028', '\\u2028'), ('\u2029', '\\u2029')): data = data.replace(bad, good)
+    for bad, good in (('<', '\\u003c'), ('\u2028', '\\u2028'), ('\u2029', '\\u2029')):
+        data = data.replace(bad, good)
     head = ('<!doctype html><html lang=en><meta charset=utf-8><title>sprec explorer</title>'
             '<meta name=viewport content="width=device-width, initial-scale=1">')
     script = '\n'.join([EXPLORER_MATH, EXPLORER_PEOPLE, EXPLORER_WORLD,

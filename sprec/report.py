@@ -286,7 +286,8 @@ def model_verdict(
 
 def _over_seeds(last, base): # the verdict of several seeds, each by its own interval over cases
     each = [{r['method']: r for r in own.to_dict('records')} for _, own in last.groupby('seed')]
-    ends = [_learnt(by, base).partition(': ')[2] for by in each if {'popularity', base} <= by.keys() and _known(by[base], 'HR@5_low')]
+    ends = [_learnt(by, base).partition(': ')[2] for by in each
+            if {'popularity', base} <= by.keys() and _known(by[base], 'HR@5_low')]
     if not ends: return []
     above, below = (sum(w in t for t in ends) for w in ('has learnt more', 'does worse'))
     said = f"{label(base)}'s HR@5 against popular titles and the history, repeated: above in {above} of {len(ends)} seeds, below in {below}, by intervals over cases"

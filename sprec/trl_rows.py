@@ -17,7 +17,8 @@ def several(
     "The rejected answers of a row."
     if isinstance(rejected, str): return [rejected]
     if not isinstance(rejected, (list, tuple)) or not rejected:
-        raise InputError(f"rejected is {str(rejected)[:60]!r}; give a text, a conversation, or a list of these")
+        raise InputError(f"rejected is {str(rejected)[:60]!r}; give a text, a conversation, or a list of "
+                         f"these")
     return [rejected] if isinstance(rejected[0], dict) else list(rejected)
 
 def _with_prompt(row): # (prompt, chosen, rejected ones): the prompt is what all begin with where it has no column
@@ -62,7 +63,8 @@ def tokenised(
     "The tokens of a preference data set, for `pref_rows`."
     lacks = [c for c in ('chosen', 'rejected') if c not in dataset.column_names]
     if lacks:
-        raise InputError(f"the data have no column {lacks[0]!r}; they have {', '.join(dataset.column_names)}. TRL's "
+        raise InputError(f"the data have no column {lacks[0]!r}; they have "
+                         f"{', '.join(dataset.column_names)}. TRL's "
                          "preference data have prompt, chosen and rejected")
     out, kept = [], []
     for i, row in enumerate(tqdm(dataset, desc='tokens', leave=False)):

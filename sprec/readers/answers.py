@@ -22,7 +22,9 @@ _NOT_ASKED = re.compile('watched|seen|read|liked|history|genre|categor|exclu|avo
 _KEYS = 'title name movie film book game song item product'.split()
 
 def _named_in(record): # the title in a record, with its year; '' where there is none
-    text = {k.lower(): v for k, v in record.items() if isinstance(v, str) and not re.search('id$|director|author', k, re.I)}
+    text = {k.lower(): v
+            for k, v in record.items() if isinstance(v, str) and not re.search('id$|director|author', k,
+                    re.I)}
     found = next((text[k] for word in _KEYS for k in text if word in k), '')
     year = next((str(v).strip() for k, v in record.items() if 'year' in k.lower()), '')
     return f'{found} ({year})' if found and re.fullmatch(r'\d{4}', year) and year not in found else found
@@ -30,13 +32,20 @@ def _named_in(record): # the title in a record, with its year; '' where there is
 def _in_json(found): # the titles in parsed JSON: texts, records with a title, or an object that holds such a list
     if isinstance(found, dict):
         lists = {k: v for k, v in found.items() if isinstance(v, list) and not _NOT_ASKED.search(k)}
-        if lists: found = next((v for k, v in lists.items() if re.search('recomm', k, re.I)), next(iter(lists.values())))
+        if lists:
+            found = next((v for k, v in lists.items() if re.search('recomm', k, re.I)),
+                         next(iter(lists.values())))
         elif all(k.isdigit() for k in found): found = [found[k] for k in sorted(found, key=int)]
-        else: found = next(([v] for k, v in found.items() if isinstance(v, dict) and re.search('recomm', k, re.I)), [found])
-    if len(found) == 1 and isinstance(found[0], dict) and all(k.isdigit() for k in found[0]): return _in_json(found[0])
+        else:
+            found = next(([v]
+                          for k, v in found.items() if isinstance(v, dict) and re.search('recomm', k, re.I)),
+                          [found])
+    if len(found) == 1 and isinstance(found[0], dict) and all(k.isdigit() for k in found[0]):
+        return _in_json(found[0])
     names = [_named_in(x) if isinstance(x, dict) else x[0] if isinstance(x, list) and x else x for x in found]
     texts = ['' if n is None or isinstance(n, (bool, dict, list)) else str(n).strip() for n in names]
-    while texts and not texts[-1]: texts.pop()                          # an empty place keeps what stands behind it
+    # an empty place keeps what stands behind it
+    while texts and not texts[-1]: texts.pop()
     return texts if any(texts) else []
 
 # %% ../../nbs/10e_answers.ipynb #10e00007
@@ -54,13 +63,15 @@ def _json_titles(text):
     return [t for x in lines if isinstance(x, dict) for t in _in_json(x)]
 
 # %% ../../nbs/10e_answers.ipynb #10e00009
-_NUMBERED = re.compile(r'^\s*(?:#+\s*)?(?:\*\*|__)?\s*(?:no\.?\s*|#)?\(?\d{1,3}\\?[.):]\)?\s*(?=\D)(.*\S)', re.I)
+_NUMBERED = re.compile(r'^\s*(?:#+\s*)?(?:\*\*|__)?\s*(?:no\.?\s*|#)?\(?\d{1,3}\\?[.):]\)?\s*(?=\D)(.*\S)',
+                       re.I)
 _BULLET = re.compile(r'^\s*[-*•–]\s+(.*\S)')
 
 # what a line says first: inside **stars**, quotes or a link where it begins with them, with a year behind it
 def _plain_line(line):
     line = re.sub(r'^\[([^\]]+)\]\([^)]*\)', r'\1', line.strip())
-    for mark, shut in (('**', '**'), ('__', '__'), ('"', '"'), ('“', '”'), ('«', '»'), ('*', '*'), ('_', '_')):
+    for mark, shut in (('**', '**'), ('__', '__'), ('"', '"'), ('“', '”'), ('«', '»'), ('*', '*'),
+                       ('_', '_')):
         if not line.startswith(mark) or shut not in line[len(mark):]: continue
         inside, behind = line[len(mark):].split(shut, 1)
         if not inside.strip(): return line
@@ -148,7 +159,8 @@ class TitleFinder:
         if not 0 < least <= 1: raise InputError(f"least is {least}; choose a share above 0 and at most 1")
         full, bare = ([folded(t, year) for t in catalog.titles] for year in (True, False))
         self.exact = title_rows(catalog)
-        self.full, self.bare, self.least, self.titles = _places_of(full), _places_of(bare), least, catalog.titles
+        self.full, self.bare, self.least, self.titles = (_places_of(full), _places_of(bare), least,
+                                                         catalog.titles)
         self.size = np.array([len(_thirds(t)) for t in bare])
         self.holding = defaultdict(list)
         for i, t in enumerate(bare):
@@ -191,12 +203,16 @@ def find_item(
         if same_year(text, finder.titles[known[key]]): return known[key], 'as people write it'
     item, alike = near_title(finder, text)
     if alike < finder.least: return -1, 'none'
-    if item >= 0 and not (same_year(text, finder.titles[item]) and _numerals(text) == _numerals(finder.titles[item])): return -1, 'none'
+    if item >= 0 and not (same_year(text, finder.titles[item])
+                          and _numerals(text) == _numerals(finder.titles[item])):
+        return -1, 'none'
     return item, 'nearly' if item >= 0 else 'several'
 
 # %% ../../nbs/10e_answers.ipynb #10e00022
-_WHY = r'(?:because|since|for|as|a|an|it|you|one|which|whose|with)\b'     # a reason begins so, a subtitle seldom
-_YEAR = r'\((?:[^()]*,\s*)?(?:19|20)\d\d(?: film)?\)\s*(?:$|[-–—:,.;])'   # brackets that end in a year, and nothing but a reason behind
+# a reason begins so, a subtitle seldom
+_WHY = r'(?:because|since|for|as|a|an|it|you|one|which|whose|with)\b'
+# brackets that end in a year, and nothing but a reason behind
+_YEAR = r'\((?:[^()]*,\s*)?(?:19|20)\d\d(?: film)?\)\s*(?:$|[-–—:,.;])'
 _CUT = re.compile(rf'\s[-–—]\s(?=[a-z])|[:,;]\s(?={_WHY})|\s(?={_YEAR})|\sby\s(?=[A-Z])|\s(?=because\b)')
 
 def _readings(line): # the beginnings of a line up to each cut, the longest first, with a year from brackets behind it
@@ -225,7 +241,8 @@ def find_items(
 ) -> list:      # (text, item or -1, one of `HOW`), in order
     "All items that an answer names."
     lines, out = titles_in(answer), []
-    if len(lines) == 1 and find_item(finder, lines[0])[1] not in HOW[:2]: lines = _one_line_list(finder, lines[0])
+    if len(lines) == 1 and find_item(finder, lines[0])[1] not in HOW[:2]:
+        lines = _one_line_list(finder, lines[0])
     listed = len(lines) > 1 or re.match(r'\s*(\d|[-*•])', str(answer))
     for line in lines:
         item, how = find_item(finder, line)
@@ -236,7 +253,8 @@ def find_items(
 # %% ../../nbs/10e_answers.ipynb #10e00028
 def _texts_in(x, under=''): # the texts of an answer: of the first choice, without what was thought
     if isinstance(x, str): return [x] if under in ('content', 'text') else []
-    if isinstance(x, list): return [t for v in (x[:1] if under == 'choices' else x) for t in _texts_in(v, under)]
+    if isinstance(x, list):
+        return [t for v in (x[:1] if under == 'choices' else x) for t in _texts_in(v, under)]
     if not isinstance(x, dict): return []
     kind = str(x.get('type', ''))
     if any(w in kind for w in ('reason', 'think', 'summary')): return []

@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 from ..errors import InputError
 from .answers import batch_answer
-from .tables import COLUMN_NAMES, as_frame, is_table, read_text_table, separator_of, table_of_parquet
+from .tables import COLUMN_NAMES, as_frame, is_table, read_text_table
+from .tables import separator_of, table_of_parquet
 
 # %% ../../nbs/10f_lists.ipynb #10f00007
 # role -> names that people give to its column, in small letters without underscores and blanks
@@ -54,9 +55,12 @@ def _json_line(line, n, name): # a record; a chat interface's batch result becom
     return record if told is None else dict(case=told[0], answer=told[1])
 
 def _json_lines(path): # a table of records: an object a line, or one list of objects
-    try: text = (gzip.open(path).read() if path.name.endswith('.gz') else path.read_bytes()).decode('utf-8-sig')
+    try:
+        text = (gzip.open(path).read() if path.name.endswith('.gz')
+                else path.read_bytes()).decode('utf-8-sig')
     except UnicodeDecodeError: raise InputError(f"{path.name} is not UTF-8, as JSON has to be") from None
-    except (OSError, EOFError, zlib.error) as e: raise InputError(f"{path.name} cannot be read ({e})") from None
+    except (OSError, EOFError, zlib.error) as e:
+        raise InputError(f"{path.name} cannot be read ({e})") from None
     lines = [l for l in text.split('\n') if l.strip()]
     if text.lstrip().startswith('['):
         try: lines = json.loads(text)
@@ -81,7 +85,8 @@ def _counts_up(df): # whether each user's third column holds 1 to n, or 0 to n -
 def _headless(df):
     first = list(df.columns)
     if df.shape[1] != 3 or list_columns(first) or not _is_number(first[2]): return df, {}
-    whole = pd.concat([pd.DataFrame([first], columns=range(3)), df.set_axis(range(3), axis=1)], ignore_index=True)
+    whole = pd.concat([pd.DataFrame([first], columns=range(3)), df.set_axis(range(3), axis=1)],
+                      ignore_index=True)
     third = 'rank' if _counts_up(whole) else 'score'
     return whole.set_axis(['user', 'item', third], axis=1), dict(without_header=f'user, item and {third}')
 
@@ -95,7 +100,8 @@ def _table(source, sep, headless=True): # (DataFrame, its name, notes)
     if kind in ('jsonl', 'json', 'ndjson'): return _json_lines(path), stem, {}
     if kind == 'parquet': return table_of_parquet(path), stem, {}
     if kind not in ('csv', 'tsv', 'txt', 'inter'):
-        raise InputError(f"{path.name} is none of .csv, .tsv, .txt, .parquet and .jsonl, so no lists are in it")
+        raise InputError(f"{path.name} is none of .csv, .tsv, .txt, .parquet and .jsonl, so no lists are in "
+                         f"it")
     df, _ = read_text_table(path, separator_of(sep) or (',' if kind == 'csv' else '\t'))
     df, said = _headless(df) if headless else (df, {})
     return df, stem, said
@@ -138,12 +144,15 @@ def _items_in(cell): # the items of a cell that holds a whole list; of pairs of 
 def _list_of(text): # what stands in brackets: as JSON, as Python, or as numpy prints; blanks and repeats stay
     try: return _items_in(json.loads(text))
     except (ValueError, RecursionError, TypeError): pass
-    plain = re.sub(r'np\.\w+\(([^()]*)\)', r'\1', re.sub(r',\s*dtype=\w+\)$', ')', text)).removeprefix('array')
+    plain = re.sub(r'np\.\w+\(([^()]*)\)', r'\1',
+                   re.sub(r',\s*dtype=\w+\)$', ')', text)).removeprefix('array')
     try: found = ast.literal_eval(plain)
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError): found = None
-    if isinstance(found, (list, tuple, set)) and not ("' '" in plain and ',' not in plain): return _items_in(list(found))
+    if isinstance(found, (list, tuple, set)) and not ("' '" in plain and ',' not in plain):
+        return _items_in(list(found))
     inside = plain.strip('()[]{} \n')
-    return re.findall(r"'([^']*)'", inside) or [x.strip() for x in inside.split(',' if ',' in inside else None)]
+    return re.findall(r"'([^']*)'", inside) or [x.strip()
+                                                for x in inside.split(',' if ',' in inside else None)]
 
 def _exploded(df, column, score=None): # (one line an item, in the order of the list; how many lists stood twice)
     again = df.duplicated('who', keep='last')
@@ -162,7 +171,8 @@ def _ordered(rows, rank, score): # (the rows by list and place, {what: how many}
     elif score is not None: key, what = -pd.to_numeric(pd.Series(score), errors='coerce'), 'score'
     else: key, what = pd.Series(np.arange(len(rows))), 'order of lines'
     bad = int(key.isna().sum())
-    if bad: raise InputError(f"{bad:,} of {len(rows):,} lines have a {what} that is no number; mend or drop them")
+    if bad:
+        raise InputError(f"{bad:,} of {len(rows):,} lines have a {what} that is no number; mend or drop them")
     rows = rows.assign(key=key.to_numpy()).sort_values(['who', 'key'], kind='stable', ignore_index=True)
     tied = rows.duplicated(['who', 'key'], keep=False)
     rows = rows.assign(place=rows.groupby('who', sort=False).cumcount())
@@ -194,13 +204,15 @@ class Lists:
 # %% ../../nbs/10f_lists.ipynb #10f0001c
 def _who(df, roles, by, name): # object [n]: whose list each line belongs to
     if by in roles: return as_id_text(df[roles[by]])
-    if by == 'user' and 'case' in roles: return as_id_text(df[roles['case']])   # a batch result names the user there
+    # a batch result names the user there
+    if by == 'user' and 'case' in roles: return as_id_text(df[roles['case']])
     if by == 'case' and ('items' in roles or 'answer' in roles) and 'user' not in roles:
         return as_id_text(np.arange(len(df)))                          # a line a case, in order
     there = ', '.join(map(repr, df.columns))
     raise InputError(f"{name} has no column that says whose list a line belongs to; it has {there}. "
                      + ("Name one user" if by == 'user' else
-                        "These data are cases without names, so name a column case: their number in the test, from 0"))
+                        "These data are cases without names, so name a column case: their number in the "
+                        "test, from 0"))
 
 def _item_column(roles, name, df): # (what names an item, whether it is an id or a title)
     for role, kind in (('item', 'id'), ('title', 'title')):
@@ -267,12 +279,14 @@ def lists_of_items(
     "Lists that are numbers of the catalogue already."
     items = np.asarray(items)
     if items.ndim != 2 or items.dtype.kind not in 'iu' or not items.size:
-        raise InputError(f"lists have shape {items.shape} and type {items.dtype}; give item numbers, int [N, k]")
+        raise InputError(f"lists have shape {items.shape} and type {items.dtype}; give item numbers, int [N, "
+                         f"k]")
     at, place = np.nonzero(items >= 0)
     who = at.astype(str).astype(object)
     rows = pd.DataFrame(dict(who=who, item=items[at, place].astype(str).astype(object), place=place))
     rows, again = _once(rows)
-    return Lists(name, 'case', rows, np.arange(len(items)).astype(str).astype(object), 'number', dict(items_twice=again))
+    return Lists(name, 'case', rows, np.arange(len(items)).astype(str).astype(object), 'number',
+                 dict(items_twice=again))
 
 # %% ../../nbs/10f_lists.ipynb #10f00021
 def read_taken(
@@ -284,8 +298,10 @@ def read_taken(
     roles |= {'user': roles.get('user', roles.get('case'))}
     if roles['user'] is None or not {'item', 'title'} & set(roles):
         raise InputError(f"{name} needs the columns user and item; it has {', '.join(map(repr, df.columns))}")
-    out = pd.DataFrame(dict(who=as_id_text(df[roles['user']]), item=as_id_text(df[_item_column(roles, name, df)[0]])))
-    if 'score' in roles: out['rating'] = pd.to_numeric(df[roles['score']], errors='coerce').to_numpy(float, na_value=np.nan)
+    out = pd.DataFrame(dict(who=as_id_text(df[roles['user']]),
+                            item=as_id_text(df[_item_column(roles, name, df)[0]])))
+    if 'score' in roles:
+        out['rating'] = pd.to_numeric(df[roles['score']], errors='coerce').to_numpy(float, na_value=np.nan)
     return out[(out.who != '') & (out['item'] != '')].reset_index(drop=True)
 
 # %% ../../nbs/10f_lists.ipynb #10f00027
@@ -303,7 +319,9 @@ def read_traits(
     if many := [c for c in traits if df[c].astype(str).nunique() > 20]:
         raise InputError(f"the trait {many[0]!r} has {df[many[0]].astype(str).nunique():,} values; "
                          "make groups of it, at most 20")
-    out = pd.DataFrame(dict(who=as_id_text(df[who])) | {str(c): as_id_text(df[c]) for c in traits}).drop_duplicates()
+    out = pd.DataFrame(dict(who=as_id_text(df[who]))
+                       | {str(c): as_id_text(df[c]) for c in traits}).drop_duplicates()
     if out.who.duplicated().any():
-        raise InputError(f"{out.who[out.who.duplicated()].iloc[0]!r} has two lines of different traits in {name}")
+        raise InputError(f"{out.who[out.who.duplicated()].iloc[0]!r} has two lines of different traits in "
+                         f"{name}")
     return out
