@@ -4,10 +4,8 @@ usage: ui.py [--shots FOLDER] [--skip-lab]
 Needs Chromium and its driver from the system's packages, and selenium (`make test-ui` installs it). The explorer and the audit's report are made from a
 small run, opened as files, wide and narrow; JupyterLab is started on a copy of the pages. Anything that the browser's console calls an error fails."""
 import argparse
-import json
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path

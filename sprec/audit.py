@@ -337,15 +337,19 @@ def _list_values(system, taken, k): # column -> float64 [n]: one value a list, n
         out |= dict(Calibration=case_calibration(items, past, catalog, k), ILD=case_ild(items, catalog, k))
     return out
 
-def _hit_values(system, taken, k): # (two float64 [t]: hit and gain of each target that has a list, int64 [t]: whose)
+def _asked_targets(system, taken): # two int64 [t]: the list that is to hold each target; the target, -1 where nobody can hit it
     row = np.full(len(taken.names), -1)
     row[system.at] = np.arange(len(system.at))
     asked = row[taken.owner] >= 0
-    owner, target = row[taken.owner[asked]], taken.target[asked]
-    hit, gain = target_gains(system.items[owner], target, k) if len(owner) else np.zeros((2, 0))
-    if taken.lost is None: return hit, gain, owner
+    lists, target = row[taken.owner[asked]], taken.target[asked]
+    if taken.lost is None: return lists, target
     more = np.repeat(np.arange(len(system.at)), taken.lost[system.at])
-    return *(np.r_[x, np.zeros(len(more))] for x in (hit, gain)), np.r_[owner, more]
+    return np.r_[lists, more], np.r_[target, np.full(len(more), -1)]
+
+def _hit_values(system, taken, k): # (two float64 [t]: hit and gain of each target that has a list, int64 [t]: whose)
+    lists, target = _asked_targets(system, taken)
+    hit, gain = target_gains(system.items[lists], target, k) if len(lists) else np.zeros((2, 0))
+    return hit, gain, lists
 
 # %% ../nbs/48_audit.ipynb #48000028
 def deal_blocks(
@@ -423,12 +427,9 @@ def _ends(column, value, low, high, people): # within the range of a share; none
     if column in _SHARES: high = np.minimum(high, 1.)
     return (np.maximum(low, 0.) if column in (*_SHARES, 'MGU', 'Calibration') else low), high
 
-def _asked_people(system, taken): # (targets, people of these) that a system has lists for, targets nobody can hit included
-    row = np.zeros(len(taken.names), bool)
-    row[system.at] = True
-    owners = taken.owner[row[taken.owner]]
-    if taken.lost is not None: owners = np.r_[owners, np.repeat(system.at, taken.lost[system.at])]
-    return len(owners), len(np.unique(owners))
+def _asked_people(system, taken): # how many targets a system has lists for, and how many people these are of
+    lists, _ = _asked_targets(system, taken)
+    return len(lists), len(np.unique(lists))
 
 # %% ../nbs/48_audit.ipynb #48000033
 def audit_rows(
@@ -437,12 +438,13 @@ def audit_rows(
     block:np.ndarray, # int64 [N]: groups of people
     k:int,
     level:float=.95,
+    columns:dict=None, # system -> its `leave_out`, where it is at hand
 ) -> pd.DataFrame:    # system, metric, value, low, high, lists, targets
     "Every column of every system, with its interval."
     out = []
     for s in systems:
         targets, asked = _asked_people(s, taken)
-        for c, left in leave_out(s, taken, block, k).items():
+        for c, left in (columns[s.name] if columns else leave_out(s, taken, block, k)).items():
             value, low, high = jackknife_interval(left, level, _least_error(c, s, taken, k))
             low, high = _ends(c, value, low, high, asked if c in ('HR', 'NDCG') else len(s.at))
             out.append(dict(system=s.name, metric=f'{c}@{k}', value=value, low=low, high=high,
@@ -479,11 +481,11 @@ def _compared(a, b, taken, block, k, level, whole): # rows of one pair; whole: s
 # %% ../nbs/48_audit.ipynb #48000037
 def audit_differences(
     systems, taken:Taken, block:np.ndarray, k:int, # as in `audit_rows`
-    level:float=.95,
+    level:float=.95, columns:dict=None,            # as in `audit_rows`
 ) -> pd.DataFrame: # a, b, metric, difference (a - b), low, high, p, people, verdict (more, less, cannot be told)
     "Every pair of systems, on the people that both have lists for."
     pairs = [(a, b) for i, a in enumerate(systems) for b in systems[i+1:]]
-    whole = {s.name: leave_out(s, taken, block, k) for s in systems}
+    whole = columns or {s.name: leave_out(s, taken, block, k) for s in systems}
     out = pd.DataFrame([r for a, b in pairs for r in _compared(a, b, taken, block, k, level, whole)])
     if not len(out): return out
     known, sure = out.p.notna().to_numpy(), np.zeros(len(out), bool)
@@ -764,9 +766,10 @@ def _audited(systems, taken, traits, k): # an Audit of systems that are matched
     block, every = np.zeros(len(taken.names), np.int64), [*systems, *popular, *took]
     at = popular[0].at
     block[at] = deal_blocks(len(at), max(2, min(200, 10**8//len(taken.catalog))))
-    rows = audit_rows(every, taken, block, k)
+    columns = {s.name: leave_out(s, taken, block, k) for s in every}
+    rows = audit_rows(every, taken, block, k, columns=columns)
     rows = rows[(rows.system != TOOK) | ~rows.metric.str.startswith(('HR@', 'NDCG@'))].reset_index(drop=True)
-    diffs = audit_differences([*systems, *popular], taken, block, k)
+    diffs = audit_differences([*systems, *popular], taken, block, k, columns=columns)
     said = audit_sentences(rows, diffs, k, {s.name: _POPULAR[_all_new(s, taken)] for s in systems})
     cats = {s.name: category_rows(s, taken, k) for s in every if len(taken.catalog.categories)}
     return Audit(k, rows, diffs, group_rows([*systems, *popular], taken, traits, k),

@@ -462,9 +462,8 @@ def report_(
         epilog='Example: sprec audit mine.csv theirs.jsonl --data log.csv --test test.csv --read user=uid')
 def audit_(
     lists:list[str]=typer.Argument(...,
-                                   help='files of lists, each a system (.csv, .tsv, .parquet, .jsonl): user '
-                                        'or '
-                                        'case, item or title, rank or score; or answers in words'),
+                                   help='files of lists, each a system (.csv, .tsv, .parquet, .jsonl): '
+                                        'user or case, item or title, rank or score; or answers in words'),
     data:str=typer.Option(..., help='the log of who took what, as in sprec data; or a split that was saved'),
     test:Path=typer.Option(None,
                            help='a table of user and item: what people took afterwards [default: the last of '

@@ -66,7 +66,7 @@ def explorer_people(
     out = Path(out).expanduser()
     if not (out/'config.json').is_file():
         raise InputError(f"{out} holds no run; give the folder of `sprec run` or `sprec demo`")
-    there, (_, split, *_) = weights_there(out), load_run(out, 'sft')
+    there, config, (_, split, *_) = weights_there(out), read_config(out), load_run(out, 'sft')
     methods = in_order(m for m in there if m == 'sft' or kind_of(m) != 'rounds' or max(there[m]))
     n, rows = min(n, len(split.test)), read_rows(out/'rows.jsonl').to_dict('records')
     cases = split.test[:n]
@@ -79,8 +79,7 @@ def explorer_people(
              for t in told]
     used = np.unique(np.concatenate([cases.history.ravel(), cases.target,
                                      *(np.ravel(t['items']) for t in told)]))
-    return dict(source=f"{read_config(out)['data']}, {read_config(out)['model']}, seed "
-                       f"{read_config(out)['seed']}", k=k,
+    return dict(source=f"{config['data']}, {config['model']}, seed {config['seed']}", k=k,
                 people=[[[int(i) for i in h if i >= 0], int(t)] for h, t in zip(cases.history, cases.target)],
                 methods=shown, titles=_catalog_of(split, used[used >= 0]))
 
@@ -148,7 +147,7 @@ function measures(policies, truth, k) {
 EXPLORER_PEOPLE = '''
 const el = (tag, text, cls) => { const e = document.createElement(tag); if (text !== undefined) e.textContent = text; if (cls) e.className = cls; return e; };
 const $ = id => document.getElementById(id);
-function card(m, u, data, most) {
+function card(m, u, data) {
   const box = el('div', undefined, 'card'), list = el('ol'), [past, target] = data.people[u];
   box.style.borderTopColor = m.color; box.append(el('h3', m.name));
   m.items[u].forEach(i => {
@@ -186,7 +185,7 @@ function startPeople(data) {
 EXPLORER_WORLD = '''
 function startWorld(world) {
   const truth = world.p.map(row => unit(row.map(x => x + 1e-3))), pop = unit(world.pop), order = best(pop, pop.length), n = truth.length;
-  const dial = id => +$(id).value, before = truth.map(row => row);
+  const dial = id => +$(id).value;
   const dials = () => ({bias: dial('bias'), beta: Math.pow(10, dial('beta')), kind: $('kind').value, power: dial('power'), rounds: dial('rounds'), tau: dial('tau')});
   function bars(row, ref, p) {
     const w = 640, h = 210, top = Math.max(...row, ...p, ...ref), x = j => 20 + j*(w - 30)/order.length, y = v => h - 20 - (h - 40)*v/top, ns = 'http://www.w3.org/2000/svg';
@@ -263,9 +262,10 @@ def explore(
     "Write the explorer of a run."
     if not (isinstance(n, int) and isinstance(k, int) and n >= 1 and k >= 1):
         raise InputError(f"n is {n!r} and k is {k!r}; show at least one person and one answer")
+    out = Path(out).expanduser()
     page = Path(page or out).expanduser()
-    if not page or page.is_dir() or page == Path(out).expanduser(): page = page/'explorer.html'
+    if page.is_dir() or page == out: page = page/'explorer.html'
     check_place(page.parent)
-    with only_here(Path(out).expanduser()): people = explorer_people(out, n, k, say)
+    with only_here(out): people = explorer_people(out, n, k, say)
     write_text(page, explorer_html(people, explorer_world()))
     return page

@@ -255,13 +255,17 @@ def _easiest(by): # (what anybody can do, its HR@5): popular titles, or the hist
     if again is not None and again == again and again > hits: easy, hits = 'the history, repeated, has', again
     return easy, hits
 
+def _standing(by, base): # 1 where the base is above what anybody can do, -1 below, 0 where it cannot be told
+    hits = _easiest(by)[1]
+    return int(by[base]['HR@5_low'] > hits) - int(by[base]['HR@5_high'] < hits)
+
+_STANDS = {1: 'the model has learnt more than that.', -1: f'the model does worse than that; {_TRY}.',
+           0: f'it cannot be told whether the model has learnt more than that; {_TRY}.'}
+
 def _learnt(by, base): # is the base above what anybody can do?
-    easy, hits = _easiest(by)
-    own, low, high = (by[base].get(k) for k in ('HR@5', 'HR@5_low', 'HR@5_high'))
-    span = f"{label(base)}'s HR@5 is {own:.4f} ({low:.4f} to {high:.4f}), and {easy} {hits:.4f}"
-    if low > hits: return f"{span}: the model has learnt more than that."
-    if high < hits: return f"{span}: the model does worse than that; {_TRY}."
-    return f"{span}: it cannot be told whether the model has learnt more than that; {_TRY}."
+    (easy, hits), own = _easiest(by), by[base]
+    span = f"{label(base)}'s HR@5 is {own['HR@5']:.4f} ({own['HR@5_low']:.4f} to {own['HR@5_high']:.4f})"
+    return f"{span}, and {easy} {hits:.4f}: {_STANDS[_standing(by, base)]}"
 
 # %% ../nbs/36a_report.ipynb #36af0003
 def _collapsed(by, most=.95): # which methods give nearly everybody one of three titles
@@ -280,18 +284,21 @@ def model_verdict(
     by, last = _by_method(rows), None if isinstance(rows, dict) else final_rows(rows)
     if not {'popularity', base} <= by.keys(): return _collapsed(by)
     if last is not None and last.seed.nunique() > 1: return _over_seeds(last, base) + _collapsed(by)
-    own, easy = by[base], by['popularity']
-    known = all(_known(own, k) for k in ('HR@5', 'HR@5_low', 'HR@5_high')) and _known(easy, 'HR@5')
-    return ([_learnt(by, base)] if known else []) + _collapsed(by)
+    return ([_learnt(by, base)] if _comparable(by, base) else []) + _collapsed(by)
+
+def _comparable(by, base): # whether the base can be held against popular titles
+    if not {'popularity', base} <= by.keys(): return False
+    return _known(by['popularity'], 'HR@5') and all(_known(by[base], k)
+                                                    for k in ('HR@5', 'HR@5_low', 'HR@5_high'))
 
 def _over_seeds(last, base): # the verdict of several seeds, each by its own interval over cases
     each = [{r['method']: r for r in own.to_dict('records')} for _, own in last.groupby('seed')]
-    ends = [_learnt(by, base).partition(': ')[2] for by in each
-            if {'popularity', base} <= by.keys() and _known(by[base], 'HR@5_low')]
-    if not ends: return []
-    above, below = (sum(w in t for t in ends) for w in ('has learnt more', 'does worse'))
-    said = f"{label(base)}'s HR@5 against popular titles and the history, repeated: above in {above} of {len(ends)} seeds, below in {below}, by intervals over cases"
-    return [said + ('.' if above == len(ends) else f'; {_TRY}.')]
+    stands = [_standing(by, base) for by in each if _comparable(by, base)]
+    if not stands: return []
+    above, below = stands.count(1), stands.count(-1)
+    said = (f"{label(base)}'s HR@5 against popular titles, or the repeated history where that hits more: "
+            f"above in {above} of {len(stands)} seeds, below in {below}, by intervals over cases")
+    return [said + ('.' if above == len(stands) else f'; {_TRY}.')]
 
 # %% ../nbs/36a_report.ipynb #36af0004
 def findings(

@@ -400,11 +400,14 @@ def _with_known(settings, known, reader): # the settings that were given, and th
     return {k: v for k, v in known.items() if k in allowed} | settings
 
 # %% ../nbs/11_sources.ipynb #90be6225
-# a Split: some settings are the reader's, the others say how to split
-def _read_and_split(reader, files, name, settings):
+def _read_with(reader, files, settings): # (Log, the settings that are not the reader's: they say how to split)
     own = inspect.signature(READERS[reader]).parameters
     log = READERS[reader](files, **{k: v for k, v in settings.items() if k in own})
-    return split_log(log, source=name, **{k: v for k, v in settings.items() if k not in own})
+    return log, {k: v for k, v in settings.items() if k not in own}
+
+def _read_and_split(reader, files, name, settings):
+    log, protocol = _read_with(reader, files, settings)
+    return split_log(log, source=name, **protocol)
 
 # %% ../nbs/11_sources.ipynb #062cc1b7
 def load_data(
@@ -457,9 +460,7 @@ def read_log(
     if reader == 'instructions':
         raise InputError(f"{name} holds cases, which are no log; `load_data` reads them")
     _refuse(name, settings, settings_of(reader))
-    own, settings = inspect.signature(READERS[reader]).parameters, _with_known(settings, known, reader)
-    log = READERS[reader](files, **{k: v for k, v in settings.items() if k in own})
-    return log, {k: v for k, v in settings.items() if k not in own}
+    return _read_with(reader, files, _with_known(settings, known, reader))
 
 # %% ../nbs/11_sources.ipynb #d9198700
 def pack_pairs(

@@ -6,6 +6,7 @@
 __all__ = ['several', 'row_tokens', 'tokenised']
 
 # %% ../nbs/22a_trl_rows.ipynb #22a00003
+import json
 from tqdm import tqdm
 from trl.data_utils import extract_prompt
 from .errors import InputError
@@ -24,15 +25,16 @@ def several(
 def _with_prompt(row): # (prompt, chosen, rejected ones): the prompt is what all begin with where it has no column
     many = several(row['rejected'])
     if 'prompt' in row: return row['prompt'], row['chosen'], many
-    told = [extract_prompt(dict(chosen=row['chosen'], rejected=r)) for r in many]
-    prompt = min((t['prompt'] for t in told), key=len)
-    return prompt, *(x[len(prompt):] if i == 0 else [r[len(prompt):] for r in many]
-                     for i, x in enumerate((row['chosen'], many)))
+    told = [extract_prompt(dict(chosen=row['chosen'], rejected=r))['prompt'] for r in many]
+    prompt = min(told, key=len)
+    return prompt, row['chosen'][len(prompt):], [r[len(prompt):] for r in many]
 
 # %% ../nbs/22a_trl_rows.ipynb #22a00008
 def _tokens(tok, prompt, answer, row): # of a prompt (answer None), or of a prompt and an answer
     if isinstance(prompt, str): return tok(prompt + (answer or ''))['input_ids']
-    more = dict(tools=row.get('tools') or None) | (row.get('chat_template_kwargs') or {})
+    tools = row.get('tools') or None
+    more = (dict(tools=json.loads(tools) if isinstance(tools, str) else tools)
+            | (row.get('chat_template_kwargs') or {}))
     messages = prompt if answer is None else prompt + answer
     return tok.apply_chat_template(messages, tokenize=True, return_dict=True,
                                    add_generation_prompt=answer is None, **more)['input_ids']

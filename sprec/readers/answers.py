@@ -16,15 +16,14 @@ from ..data import Catalog
 from ..errors import InputError
 
 # %% ../../nbs/10e_answers.ipynb #10e00006
-_TITLE_KEY = re.compile('title|name|movie|film|book|game|song|item|product', re.I)
+_KEYS = 'title name movie film book game song item product'.split()    # what holds a title, the surest first
+_TITLE_KEY = re.compile('|'.join(_KEYS), re.I)
 _NOT_ASKED = re.compile('watched|seen|read|liked|history|genre|categor|exclu|avoid|reason|why|note', re.I)
 
-_KEYS = 'title name movie film book game song item product'.split()
+_NO_TITLE = re.compile('id$|director|author', re.I)
 
 def _named_in(record): # the title in a record, with its year; '' where there is none
-    text = {k.lower(): v
-            for k, v in record.items() if isinstance(v, str) and not re.search('id$|director|author', k,
-                    re.I)}
+    text = {k.lower(): v for k, v in record.items() if isinstance(v, str) and not _NO_TITLE.search(k)}
     found = next((text[k] for word in _KEYS for k in text if word in k), '')
     year = next((str(v).strip() for k, v in record.items() if 'year' in k.lower()), '')
     return f'{found} ({year})' if found and re.fullmatch(r'\d{4}', year) and year not in found else found
@@ -161,10 +160,10 @@ class TitleFinder:
         self.exact = title_rows(catalog)
         self.full, self.bare, self.least, self.titles = (_places_of(full), _places_of(bare), least,
                                                          catalog.titles)
-        self.size = np.array([len(_thirds(t)) for t in bare])
-        self.holding = defaultdict(list)
-        for i, t in enumerate(bare):
-            for piece in _thirds(t): self.holding[piece].append(i)
+        pieces = [_thirds(t) for t in bare]
+        self.size, self.holding = np.array(list(map(len, pieces))), defaultdict(list)
+        for i, own in enumerate(pieces):
+            for piece in own: self.holding[piece].append(i)
 
     def __repr__(self): return f'TitleFinder({len(self.size):,} titles)'
 
